@@ -1,0 +1,1 @@
+"""Keeps entries safe, and in order, until they are settled."""

@@ -1,0 +1,188 @@
+"""The promises that every storage backend keeps. Whoever holds an `Outbox` need not know which one it is.
+
+Many hosts may append to one outbox; one of them at a time holds the lease and drains it for all.
+
+Entries are numbered (`seq`) in the order in which they were stored. They wait in the main lane, where a claim meets
+them in that order, or are *parked*: moved aside with everything behind them in their lanes, so that others pass.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from cio_buffer.outbox.entry import Entry, NewEntry, Settled
+
+
+class Room(Struct, frozen=True, kw_only=True):
+    """How much the drain can still hold. A budget admits an entry while it is above 0, so a big one never starves."""
+
+    main_entries: int
+    main_bytes: int
+    parked_entries: int
+    parked_bytes: int
+    parked_v1_entries: int
+
+
+class FromMain(Struct, frozen=True):
+    """An entry met in the main lane. `is_behind`: an unclaimed parked entry stands before it in one of its lanes."""
+
+    entry: Entry
+    is_behind: bool
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """What the drain now has in hand; each list ascends by `seq`, and all parked stand before all of `main`.
+
+    `is_at_end`: nothing more was committed in the main lane. `is_v1_due`: parked calls for which v1 had no room are
+    due. `next_due_at_ms`: when the next parked entry comes due that was not claimed, None if none waits for a time.
+    """
+
+    parked: Sequence[Entry]
+    main: Sequence[FromMain]
+    is_at_end: bool
+    is_v1_due: bool
+    next_due_at_ms: int | None
+
+
+class Ledger(Struct, frozen=True, kw_only=True):
+    """Counts since the store was made, and what it holds now, as of one commit.
+
+    accepted + replayed = delivered + dead_lettered + purged + waiting + parked
+    """
+
+    accepted: int = 0
+    replayed: int = 0
+    delivered: int = 0
+    dead_lettered: int = 0
+    purged: int = 0
+    parked: int = 0
+    dead: int = 0
+
+    @property
+    def entries(self) -> int:
+        """What is stored and not settled."""
+        return self.accepted + self.replayed - self.delivered - self.dead_lettered - self.purged
+
+
+class Condition(Struct, frozen=True, kw_only=True):
+    """How the store is. `refusing` is "", "outbox_full", "disk_low" or "store_unwritable"."""
+
+    refusing: str
+    bytes_used: int
+    bytes_max: int
+
+
+class Lease(Protocol):
+    """The right to claim and settle. Whoever acquires it next takes it away; then each call raises LeaseLost."""
+
+    @property
+    def good_until(self) -> float:
+        """Monotonic seconds: start no request that might end later. Infinite where one process owns the store."""
+        ...
+
+    def claim(self, room: Room, *, now_ms: int) -> Awaitable[Claim]:
+        """Take what has not been claimed, up to `room`. Nothing is written: a crash gives it back by itself.
+
+        The main lane comes in order of `seq`, each entry once. A parked entry comes once the main lane has been
+        claimed past its `seq` and either it is due and first in each of its lanes, or each parked entry before it
+        in its lanes has been claimed; due ones in the order of their time.
+        Only committed entries are seen, and all settlements that were asked for before this claim.
+        """
+        ...
+
+    def settle(self, settled: Sequence[Settled]) -> Awaitable[None]:
+        """Record what became of claimed entries; returns once all of it is durable, or none of it is.
+
+        Keeps trying while the store cannot be written. A settlement that is repeated changes nothing.
+        """
+        ...
+
+
+class Outbox(Protocol):
+    """Keeps entries from acceptance to settlement."""
+
+    def append(self, entries: Sequence[NewEntry]) -> Awaitable[Sequence[int]]:
+        """Store all of `entries` or none; returns their `seq`s, ascending, once they would survive a power cut.
+
+        Calls made one after the other are numbered in that order, whether or not the first was awaited.
+        Raises OutboxFull (nothing stored) or OutboxUnavailable (perhaps stored).
+        """
+        ...
+
+    async def acquire(self) -> Lease:
+        """Wait for the right to drain. Nothing counts as claimed in a new lease."""
+        ...
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called, in the event loop, when claiming may have become worthwhile. May be spurious."""
+        ...
+
+    def ledger(self) -> Ledger:
+        """The running totals as of the last commit that we know of."""
+        ...
+
+    def condition(self) -> Condition:
+        """Whether an append made now would be taken."""
+        ...
+
+    async def oldest_at_ms(self) -> int | None:
+        """When the oldest entry was accepted, Unix milliseconds; None if nothing waits."""
+        ...
+
+    async def replay(self, seqs: Sequence[int]) -> int:
+        """Put dead letters back at the tail, in the order of `seq`; returns how many there were.
+
+        Each keeps its body, id and accepted time; its attempts go on and its replays are counted.
+        """
+        ...
+
+    async def dead_letters(self, *, after: int = 0, limit: int = 100) -> Sequence["Dead"]:
+        """Dead letters with a `seq` above `after`, ascending."""
+        ...
+
+    async def audit(self) -> "Audit":
+        """Count what is really there, in one snapshot, and hold it against the ledger."""
+        ...
+
+    async def is_answering(self) -> bool:
+        """Whether whatever does the store's work still takes requests; False means a restart would help."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was asked for, and let go. What is not settled stays."""
+        ...
+
+
+class Dead(Struct, frozen=True, kw_only=True):
+    """A dead letter. Times are Unix milliseconds."""
+
+    seq: int
+    kind: str
+    accepted_at_ms: int
+    died_at_ms: int
+    reason: str
+    field: str
+    message: str
+    status: int | None
+    attempts: int
+    replays: int
+    call: str | None
+    body: bytes
+
+
+class Audit(Struct, frozen=True, kw_only=True):
+    """A real count (`waiting` in the main lane, `parked`, `dead`) beside the ledger of the same snapshot."""
+
+    waiting: int
+    parked: int
+    dead: int
+    ledger: Ledger
+
+    @property
+    def is_balanced(self) -> bool:
+        return (self.waiting + self.parked, self.parked, self.dead) == (
+            self.ledger.entries,
+            self.ledger.parked,
+            self.ledger.dead,
+        )

@@ -1,0 +1,88 @@
+"""What is stored, and how it may leave a claim."""
+
+import hashlib
+import struct
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+
+def pack_lanes(lanes: Iterable[str]) -> bytes:
+    """Turn lane names into the form that is stored: a sorted set of signed 64-bit hashes, 8 bytes each.
+
+    A collision only keeps order between people who did not need it.
+    """
+    hashes = {hashlib.blake2b(lane.encode(), digest_size=8).digest() for lane in lanes}
+    return b"".join(sorted(hashes))
+
+
+def unpack_lanes(packed: bytes) -> tuple[int, ...]:
+    """The hashes that `pack_lanes` stored."""
+    return struct.unpack(f"<{len(packed) // 8}q", packed)
+
+
+class NewEntry(Struct, frozen=True, kw_only=True):
+    """An operation, ready to be stored: nothing about it is worked out later.
+
+    `body` is the JSON to send, `call` the v1 method and path ("POST /api/v1/events") of what leaves alone, or
+    None for what may ride in a v2 batch. `accepted_at_ms` is Unix milliseconds. `route` says by which door it came.
+    """
+
+    kind: str
+    lanes: bytes
+    body: bytes
+    accepted_at_ms: int
+    call: str | None = None
+    route: str | None = None
+    traceparent: str | None = None
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """A stored operation, in the hands of the drain. `seq` orders it; `attempts` counts requests it was in."""
+
+    seq: int
+    lanes: tuple[int, ...]
+    kind: str
+    accepted_at_ms: int
+    call: str | None
+    attempts: int
+    replays: int
+    traceparent: str | None
+    body: bytes
+
+
+class Delivered(Struct, frozen=True):
+    """Customer.io took it in."""
+
+
+class DeadLetter(Struct, frozen=True, kw_only=True):
+    """We gave up on it. `reason` is ours, from a short list; `field` and `message` are Customer.io's words."""
+
+    reason: str
+    field: str = ""
+    message: str = ""
+    status: int | None = None
+
+
+class Parked(Struct, frozen=True):
+    """Moved aside, with its lanes, so that others pass; it comes back at `due_at_ms` at the earliest.
+
+    None: as soon as what is parked before it in its lanes has left.
+    """
+
+    due_at_ms: int | None = None
+
+
+class Released(Struct, frozen=True):
+    """Given back as it was: a later claim brings it again. Only for what was claimed from among the parked."""
+
+
+Settlement = Delivered | DeadLetter | Parked | Released
+
+
+class Settled(Struct, frozen=True):
+    """One entry's settlement. `attempts` is what the store should remember of its tries."""
+
+    entry: Entry
+    settlement: Settlement
+    attempts: int

@@ -1,0 +1,143 @@
+"""The SQLite file as its one thread sees it: numbering, the ledger, the WAL's length, room."""
+
+import math
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from cio_buffer.clock import Clock
+from cio_buffer.outbox import tables
+from cio_buffer.outbox.contract import Ledger
+from cio_buffer.outbox.entry import NewEntry
+from cio_buffer.outbox.opening import Connect, open_store, pragma
+
+SEQS_RESERVED = 1_000_000
+"""How many numbers are promised at a time never to be used twice: one more page written per million entries."""
+
+CHECKPOINT_PAGES = 4_000
+"""16 MiB of WAL. A checkpoint stalls the writer 8 to 13 ms; a larger WAL makes a start after a crash slower."""
+
+PAGES_PER_COMMIT, BYTES_PER_PAGE = 5, 3_000
+"""How fast the WAL is taken to grow between checkpoints: SQLite says how long it is only when one is made."""
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+class Store:
+    """Everything here runs in the writer's thread; what others read are single attributes, replaced whole."""
+
+    def __init__(
+        self, path: Path, *, clock: Clock, bytes_max: int, disk_free_min_bytes: int, connect: Connect
+    ) -> None:
+        self.path = path
+        self._clock = clock
+        self._connect = connect
+        self._bytes_max, self._disk_free_min_bytes = bytes_max, disk_free_min_bytes
+        self._wal_pages = 0.0
+        self._looked_at = -math.inf
+        self.counts: dict[str, int] = {}
+        self.next_seq = 1
+        self.committed: dict[str, int] = {}
+        self.committed_seq = 0
+        self.bytes_used = 0
+        self.no_room = ""
+        self.was_migrated = False
+
+    def open(self) -> sqlite3.Connection:
+        """Raises StoreUnusable where the file cannot be ours."""
+        db, self.was_migrated = open_store(self.path, self._connect)
+        self.counts = tables.load_counts(db)
+        self.committed = dict(self.counts)
+        self.committed_seq = max(self.counts["seq_reserved"], tables.highest_seq(db))
+        self.next_seq = self.committed_seq + 1
+        # The second line of defence: beyond the quota SQLite itself says FULL, and deletes still work.
+        db.execute(f"PRAGMA max_page_count = {self._bytes_max // 4096 + CHECKPOINT_PAGES}").fetchall()
+        self._look_at_room(db)
+        return db
+
+    def insert(self, db: sqlite3.Connection, appends: Sequence[Sequence[NewEntry]]) -> list[range]:
+        """Store all appends of a group, in order, with as few statements as will do; returns each one's numbers."""
+        numbers = []
+        for entries in appends:
+            numbers.append(range(self.next_seq, self.next_seq + len(entries)))
+            self.next_seq += len(entries)
+        if numbers:
+            entries = [entry for append in appends for entry in append]
+            tables.insert(db, entries, numbers[0].start)
+            self.counts["accepted"] += len(entries)
+            self._wal_pages += sum(len(entry.body) for entry in entries) / BYTES_PER_PAGE
+        return numbers
+
+    def revive(self, db: sqlite3.Connection, seqs: Sequence[int]) -> int:
+        """Put dead letters back at the tail; returns how many there were."""
+        revived = 0
+        for seq in sorted(seqs):
+            if tables.revive(db, seq, self.next_seq):
+                self.next_seq += 1
+                revived += 1
+        self.counts["replayed"] += revived
+        self.counts["dead"] -= revived
+        return revived
+
+    def before_commit(self, db: sqlite3.Connection) -> None:
+        """Write the ledger with what it counts. A commit that counts nothing is a probe, and has to write too."""
+        if self.next_seq > self.counts["seq_reserved"]:
+            self.counts["seq_reserved"] = self.next_seq + SEQS_RESERVED
+        tables.save_counts(db, self.counts)
+
+    def after_commit(self, db: sqlite3.Connection) -> None:
+        self.committed = dict(self.counts)
+        self.committed_seq = self.next_seq - 1
+        self._wal_pages += PAGES_PER_COMMIT
+        if self._wal_pages > CHECKPOINT_PAGES:
+            self._checkpoint(db)
+        if self._clock.monotonic() - self._looked_at > SECONDS_BETWEEN_LOOKS:
+            self._look_at_room(db)
+
+    def after_rollback(self) -> None:
+        """Forget what was counted. Numbers that were given out stay unused."""
+        self.counts = dict(self.committed)
+
+    def close(self, db: sqlite3.Connection) -> None:
+        """Empty the WAL if nobody reads it, and let go."""
+        try:
+            db.execute("PRAGMA busy_timeout = 0").fetchall()
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error:
+            pass  # the WAL keeps it all; the next start empties it
+        finally:
+            db.close()
+
+    def _checkpoint(self, db: sqlite3.Connection) -> None:
+        """Copy the WAL into the file, on this connection only: with two, the WAL grows without end."""
+        try:
+            _, pages, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.OperationalError:
+            self._wal_pages = CHECKPOINT_PAGES / 2  # not now; commits go on, and it is tried again soon
+        else:
+            self._wal_pages = pages - copied
+
+    def _look_at_room(self, db: sqlite3.Connection) -> None:
+        """Work out what is used and free. `stat`, never `open`: closing a descriptor would drop SQLite's locks."""
+        self._looked_at = self._clock.monotonic()
+        pages, free = int(pragma(db, "page_count")), int(pragma(db, "freelist_count"))
+        self.bytes_used = (pages - free) * 4096 + size_of(self.path.with_name(self.path.name + "-wal"))
+        disk = os.statvfs(self.path.parent)
+        if disk.f_bavail * disk.f_frsize < self._disk_free_min_bytes:
+            self.no_room = "disk_low"
+        else:
+            self.no_room = "outbox_full" if self.bytes_used >= self._bytes_max else ""
+
+
+def ledger_of(counts: dict[str, int]) -> Ledger:
+    """The ledger's row as the contract has it."""
+    return Ledger(**{name: counts[name] for name in Ledger.__struct_fields__})
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

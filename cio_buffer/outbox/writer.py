@@ -1,0 +1,227 @@
+"""The one thread that writes the store: it takes what has been asked for since its last commit, and commits it whole.
+
+No timer: while one commit syncs, the next group gathers. What was asked for is done in that order, and its results
+reach the event loop in that order.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from cio_buffer.clock import Clock
+from cio_buffer.errors import OutboxUnavailable
+from cio_buffer.outbox.entry import NewEntry
+from cio_buffer.outbox.store import Store
+
+GROUP_JOBS_MAX = 5_000
+GROUP_BYTES_MAX = 8_388_608
+PROBE_FIRST_S, PROBE_MAX_S = 0.1, 5.0
+
+
+class Job(Struct, eq=False, kw_only=True):
+    """Something to be done in the thread, and who waits for it.
+
+    An append has `entries` and is refused when its commit fails. Any other write has `run` and is tried until it
+    commits. A read has `run` too; it happens after the commit of what was asked for before it, in no transaction.
+    """
+
+    future: asyncio.Future[Any]
+    entries: Sequence[NewEntry] = ()
+    bytes: int = 0
+    run: Callable[[sqlite3.Connection], Any] | None = None
+    is_read: bool = False
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Writer:
+    """Runs jobs in its thread, against a `Store`."""
+
+    def __init__(self, store: Store, *, clock: Clock, on_delivery: Callable[[], None]) -> None:
+        """`on_delivery` is called in the event loop, after the results of each group."""
+        self._store = store
+        self._on_delivery = on_delivery
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._jobs: deque[Job] = deque()
+        self._wake = threading.Event()
+        self._is_closing = False
+        self._group_began: float | None = None
+        self._failures = 0
+        self.queued_bytes = 0
+        self._thread = threading.Thread(target=self._run, name="outbox-writer", daemon=True)
+
+    async def start(self) -> None:
+        """Open the store in the thread. Raises what opening raised."""
+        self._thread.start()
+        await self._opened
+
+    def submit(self, job: Job) -> None:
+        """Queue a job. To be called in the event loop."""
+        if self._is_closing:
+            job.future.set_exception(OutboxUnavailable("the store is closing"))
+            return
+        self.queued_bytes += job.bytes
+        self._jobs.append(job)
+        if not self._wake.is_set():
+            self._wake.set()
+
+    async def close(self) -> None:
+        """Do what was asked for, close the store, end the thread. One last try for what could not be written."""
+        self._is_closing = True
+        self._wake.set()
+        await self._closed
+        self._thread.join()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the last commit succeeded."""
+        return self._failures == 0
+
+    @property
+    def busy_s(self) -> float:
+        """For how long the thread has been at its present group; 0 while it rests."""
+        began = self._group_began
+        return 0.0 if began is None else self._clock.monotonic() - began
+
+    # What follows runs in the thread.
+
+    def _run(self) -> None:
+        try:
+            db = self._store.open()
+        except BaseException as problem:
+            self._call_in_loop(settle, self._opened, None, problem)
+            return
+        self._call_in_loop(settle, self._opened, None, None)
+        try:
+            self._serve(db)
+        finally:
+            self._store.close(db)
+            self._call_in_loop(settle, self._closed, None, None)
+
+    def _serve(self, db: sqlite3.Connection) -> None:
+        waiting: deque[Job] = deque()
+        is_last = False
+        while not is_last:
+            self._rest()
+            self._wake.clear()
+            is_last = self._is_closing  # read before the queue: nothing is queued once it is set
+            while self._jobs:
+                waiting.append(self._jobs.popleft())
+            while waiting or self._failures:
+                self._group_began = self._clock.monotonic()
+                kept = self._do(db, next_group(waiting))
+                waiting.extendleft(reversed(kept))
+                if self._failures:
+                    break
+            self._group_began = None
+        for job in waiting:
+            job.error = OutboxUnavailable("the store closed before it could be written")
+        self._deliver(list(waiting))
+
+    def _rest(self) -> None:
+        """Sleep until there is something to do; after a failed commit, until it is time to probe."""
+        if not self._failures:
+            self._wake.wait()
+        elif not self._is_closing:
+            self._wake.clear()
+            self._wake.wait(min(PROBE_FIRST_S * 2 ** (self._failures - 1), PROBE_MAX_S))
+
+    def _do(self, db: sqlite3.Connection, group: Sequence[Job]) -> Sequence[Job]:
+        """Commit a group's writes, then do its reads; returns those jobs that have to wait for the disk."""
+        writes = [job for job in group if not job.is_read]
+        try:
+            if writes or self._failures:
+                self._commit(db, writes)
+        except sqlite3.OperationalError as problem:
+            return self._refuse(group, problem)
+        except Exception as problem:  # the fault of one of them, not of the disk
+            if len(group) > 1:
+                return self._do_singly(db, group)
+            group[0].error = problem
+        for job in group:
+            if job.is_read and job.run is not None:
+                try:
+                    job.result = job.run(db)
+                except Exception as problem:
+                    job.error = problem
+        self._deliver(group)
+        return []
+
+    def _do_singly(self, db: sqlite3.Connection, group: Sequence[Job]) -> Sequence[Job]:
+        """So that whoever is at fault fails alone."""
+        for done, job in enumerate(group):
+            if kept := self._do(db, [job]):
+                return [*kept, *group[done + 1 :]]
+        return []
+
+    def _commit(self, db: sqlite3.Connection, writes: Sequence[Job]) -> None:
+        """Do `writes` in one transaction. Raises what went wrong; then nothing was done."""
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            appends = [job for job in writes if job.run is None]
+            for job, seqs in zip(appends, self._store.insert(db, [job.entries for job in appends]), strict=True):
+                job.result = seqs
+            for job in writes:
+                if job.run is not None:
+                    job.result = job.run(db)
+            self._store.before_commit(db)
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            self._store.after_rollback()
+            raise
+        self._failures = 0
+        self._store.after_commit(db)
+
+    def _refuse(self, group: Sequence[Job], problem: sqlite3.OperationalError) -> Sequence[Job]:
+        """The disk is at fault: refuse appends, keep the rest. A read waits for the writes asked for before it."""
+        self._failures += 1
+        refused = [job for job in group if job.entries]
+        for job in refused:
+            job.error = OutboxUnavailable(f"the store cannot be written ({problem.sqlite_errorname})")
+        self._deliver(refused)
+        return [job for job in group if not job.entries]
+
+    def _deliver(self, jobs: Sequence[Job]) -> None:
+        self._call_in_loop(self._hand_over, jobs)
+
+    def _hand_over(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self.queued_bytes -= job.bytes
+            settle(job.future, job.result, job.error)
+        self._on_delivery()
+
+    def _call_in_loop(self, function: Callable[..., None], *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:  # the loop is gone, and with it everybody who waited
+            self._is_closing = True
+
+
+def next_group(waiting: deque[Job]) -> list[Job]:
+    """Take from the front what may share a commit."""
+    group: list[Job] = []
+    size = 0
+    while waiting and len(group) < GROUP_JOBS_MAX and size < GROUP_BYTES_MAX:
+        group.append(waiting.popleft())
+        size += group[-1].bytes
+    return group
+
+
+def settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    """Give a waiter its answer, unless it has stopped waiting."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
