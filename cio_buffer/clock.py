@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Protocol
 
 
@@ -20,6 +21,10 @@ class Clock(Protocol):
         """Let `seconds` pass."""
         ...
 
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
+        """Return when `event` is set, or `seconds` have passed; None: however long that takes."""
+        ...
+
 
 class SystemClock:
     """The machine's own clock."""
@@ -32,3 +37,8 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()

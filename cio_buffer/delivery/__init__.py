@@ -1,0 +1,1 @@
+"""Decides what leaves, how fast, and what a reply means."""

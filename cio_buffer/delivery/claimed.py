@@ -1,0 +1,37 @@
+"""An entry that the drain has in hand."""
+
+from enum import Enum
+from sys import maxsize
+
+from msgspec import Struct
+
+from cio_buffer.outbox.entry import Entry
+
+
+class State(Enum):
+    """WAITING for others of its lanes, READY to leave, IN_FLIGHT, or PARKING: on its way aside."""
+
+    WAITING = 1
+    READY = 2
+    IN_FLIGHT = 3
+    PARKING = 4
+
+
+class Claimed(Struct, eq=False, kw_only=True, weakref=False):
+    """An entry and what is known of it while it is in hand; a crash forgets that without harm.
+
+    `waits_for` counts, lane by lane, the entries next before it; `followers` are those next behind it. `company_max`
+    is how many may share its next request: halved when a batch is refused and nobody knows whose fault it is.
+    """
+
+    entry: Entry
+    is_from_parked: bool
+    claimed_at: float
+    attempts: int
+    body: bytes
+    call: str | None
+    state: State = State.WAITING
+    waits_for: int = 0
+    joined_by: int = 0
+    company_max: int = maxsize
+    followers: list["Claimed"] = []

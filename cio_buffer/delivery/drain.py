@@ -1,0 +1,321 @@
+"""The loop: claim → batch → send → judge → settle. Every rule it follows is in a file beside it."""
+
+import asyncio
+import random
+from collections.abc import Coroutine, Sequence
+from math import inf
+
+from msgspec import Struct, structs
+from structlog.typing import FilteringBoundLogger
+
+from cio_buffer.clock import Clock
+from cio_buffer.delivery.batching import BatchLimits
+from cio_buffer.delivery.claimed import Claimed
+from cio_buffer.delivery.lanes import Leaving, OrderWatch, Window, WindowLimits
+from cio_buffer.delivery.pacing import Pacing
+from cio_buffer.delivery.retry import Again, HeldBack, InV1, RetryPolicy
+from cio_buffer.delivery.verdict import Verdict, judge
+from cio_buffer.errors import LeaseLost, OutboxUnavailable
+from cio_buffer.outbox.contract import Lease, Outbox, Room
+from cio_buffer.outbox.entry import DeadLetter, Delivered, Settled
+from cio_buffer.telemetry import log
+from cio_buffer.telemetry.recent import Recent
+from cio_buffer.upstream.track import batch_request, v1_request
+from cio_buffer.upstream.transport import Reply, Request, Transport
+
+CLAIM_ENTRIES_MAX = 2_000
+"""How many are asked for at a time: while they are read, 0.7 µs each, the store's thread commits nothing."""
+
+CLAIM_RETRY_S = 1.0
+
+
+class DrainLimits(Struct, frozen=True, kw_only=True):
+    """What the drain keeps to. `linger_s`: how long a half-empty batch waits for company."""
+
+    batch: BatchLimits
+    window: WindowLimits
+    linger_s: float
+    request_timeout_s: float
+
+
+class Drain:
+    """Empties the outbox into Customer.io, for as long as it holds the lease."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        transport: Transport,
+        *,
+        pacing: Pacing,
+        retry: RetryPolicy,
+        limits: DrainLimits,
+        clock: Clock,
+        chance: random.Random,
+        logger: FilteringBoundLogger,
+    ) -> None:
+        self._outbox, self._transport = outbox, transport
+        self._retry, self._limits = retry, limits
+        self._clock, self._chance, self._logger = clock, chance, logger
+        self._lease: Lease | None = None
+        self._window = Window(limits.window)
+        self._flights: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._may_claim = True
+        self._problem: BaseException | None = None
+        self._next_due_at_ms: int | None = None
+        self._was_v1 = False
+        self._is_last_effort = False
+        self.pacing = pacing
+        self.order = OrderWatch()
+        self.in_flight_entries = self.in_flight_parked = 0
+        self.recent = Recent(window_s=300.0)
+        self.delivered = Recent(window_s=10.0)
+        outbox.watch(self._on_change)
+
+    async def run(self) -> None:
+        """Drain until cancelled. Raises what `step` raises."""
+        while True:
+            await self.step()
+            await self._clock.wait(self._wake, self._idle_s())
+            self._wake.clear()
+
+    async def run_last_effort(self, for_s: float) -> None:
+        """Send what can be sent in that time, without waiting for company or for an upstream that is down."""
+        self._is_last_effort = True
+        deadline = self._clock.monotonic() + for_s
+        while (left_s := deadline - self._clock.monotonic()) > 0:
+            await self.step()
+            if not self._flights and (self.pacing.hold or not len(self._window)):
+                break
+            idle_s = self._idle_s()
+            await self._clock.wait(self._wake, left_s if idle_s is None else min(idle_s, left_s))
+            self._wake.clear()
+
+    async def give_up(self) -> None:
+        """Abandon what is under way: it stays in the outbox, and is sent again under the same ids."""
+        for flight in self._flights:
+            flight.cancel()
+        await asyncio.gather(*self._flights, return_exceptions=True)
+
+    async def step(self) -> int:
+        """Claim what there is room for and send what may leave now; returns how many requests left.
+
+        Raises what went wrong with an earlier request in a way that no rule foresees.
+        """
+        if self._problem:
+            raise self._problem
+        try:
+            await self._claim()
+        except LeaseLost:
+            self._start_over()
+        except OutboxUnavailable:
+            self._may_claim = True  # the store cannot be read just now; `_idle_s` says when to ask again
+        sent = 0
+        while self._lease and self._may_start(self._lease) and (batch := self._next()):
+            self._start(batch, self._lease)
+            sent += 1
+        return sent
+
+    async def flights(self) -> None:
+        """Wait until nothing is under way."""
+        while self._flights:
+            await asyncio.wait(self._flights)
+
+    def __len__(self) -> int:
+        """How many entries are in hand."""
+        return len(self._window)
+
+    def _on_change(self) -> None:
+        self._may_claim = True
+        self._wake.set()
+
+    def _start_over(self) -> None:
+        """Somebody else drains now. What is under way may still arrive, which makes repeats, never a wrong order."""
+        self._lease = None
+        self._window = Window(self._limits.window)
+        self.in_flight_entries = self.in_flight_parked = 0
+        self._on_change()
+
+    async def _claim(self) -> None:
+        if self._lease is None:
+            self._lease = await self._outbox.acquire()
+        while self._is_claim_due() and (room := self._room()):
+            self._may_claim = False
+            claim = await self._lease.claim(room, now_ms=self._now_ms())
+            self._may_claim |= bool(claim.main) and not claim.is_at_end
+            self._next_due_at_ms = claim.next_due_at_ms
+            leaving = self._window.admit(claim, now=self._clock.monotonic())
+            if leaving:
+                self._spawn(self._settle_aside(leaving, self._lease))
+
+    def _is_claim_due(self) -> bool:
+        return self._may_claim or (self._next_due_at_ms is not None and self._now_ms() >= self._next_due_at_ms)
+
+    def _room(self) -> Room | None:
+        """What to ask for at a time; None while what is in hand is enough."""
+        room = self._window.room()
+        if room.main_entries <= 0 and room.parked_entries <= 0:
+            return None
+        return structs.replace(room, main_entries=min(room.main_entries, CLAIM_ENTRIES_MAX))
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now() * 1000)
+
+    def _may_start(self, lease: Lease) -> bool:
+        now = self._clock.monotonic()
+        return self.pacing.wait_s(now) == 0.0 and now + self._limits.request_timeout_s < lease.good_until
+
+    def _next(self) -> list[Claimed]:
+        """What leaves in the next request. Calls that leave alone take turns with batches."""
+        is_batch_due = self._is_batch_due()
+        if self._window.has_v1 and not (self._was_v1 and is_batch_due):
+            self._was_v1 = True
+            claimed = self._window.take_v1()
+            return [claimed] if claimed else []
+        self._was_v1 = False
+        return self._window.take_batch(self._limits.batch) if is_batch_due else []
+
+    def _is_batch_due(self) -> bool:
+        """Full, or one of its entries has waited long enough for company."""
+        entries, size, since = self._window.ready_batch()
+        limits = self._limits.batch
+        if since is None or entries >= limits.entries_max or size >= limits.bytes_max:
+            return since is not None
+        return self._is_last_effort or self._clock.monotonic() - since >= self._limits.linger_s
+
+    def _idle_s(self) -> float | None:
+        """How long nothing can happen by itself: until a batch has lingered, the rate allows, or a lane comes due."""
+        now = self._clock.monotonic()
+        waits: list[float] = []
+        _, _, since = self._window.ready_batch()
+        if self._window.has_v1 or since is not None:
+            linger_s = 0.0 if self._window.has_v1 or since is None else since + self._limits.linger_s - now
+            waits.append(max(self.pacing.wait_s(now), linger_s))
+        if self._next_due_at_ms is not None:
+            waits.append(max(self._next_due_at_ms / 1000 - self._clock.now(), 0.0))
+        if self._may_claim:
+            waits.append(CLAIM_RETRY_S)
+        shortest = min(waits, default=inf)
+        return None if shortest == inf else shortest
+
+    def _start(self, batch: list[Claimed], lease: Lease) -> None:
+        now = self._clock.monotonic()
+        self.pacing.started(now)
+        self._count_in_flight(batch, +1)
+        self.order.sent(claimed.entry for claimed in batch)
+        self._spawn(self._fly(batch, request_for(batch), lease, sent_at=now))
+
+    def _count_in_flight(self, batch: Sequence[Claimed], sign: int) -> None:
+        self.in_flight_entries += sign * len(batch)
+        self.in_flight_parked += sign * sum(claimed.is_from_parked for claimed in batch)
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._flights.add(task)
+        task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._flights.discard(task)
+        if not task.cancelled():
+            self._problem = self._problem or task.exception()
+        self._on_change()
+
+    async def _fly(self, batch: list[Claimed], request: Request, lease: Lease, *, sent_at: float) -> None:
+        """One request, from its sending until its entries are settled: until then it keeps its slot and its lanes."""
+        try:
+            reply = await self._transport.send(request)
+            verdicts = judge(reply, entries=len(batch), is_v1=batch[0].call is not None, now=self._clock.now())
+            is_calm = self.pacing.failures == 0
+            self._learn(reply, verdicts[0], sent_at=sent_at, entries=len(batch))
+            await self._settle(batch, verdicts, lease, is_calm=is_calm)
+        finally:
+            self.pacing.ended()
+            if lease is self._lease:
+                self._count_in_flight(batch, -1)
+
+    async def _settle(
+        self, batch: list[Claimed], verdicts: Sequence[Verdict], lease: Lease, *, is_calm: bool
+    ) -> None:
+        """Turn verdicts into settlements, and have those that end a claim written."""
+        leaving: Leaving = []
+        again: list[Claimed] = []
+        aside: list[tuple[Claimed, int]] = []
+        for claimed, verdict in zip(batch, verdicts, strict=True):
+            claimed.attempts += not verdict.is_blameless
+            outcome = self._retry.settle(
+                claimed,
+                verdict,
+                company=len(batch),
+                is_calm=is_calm,
+                now=self._clock.now(),
+                jitter=self._chance.random(),
+            )
+            match outcome:
+                case HeldBack(until_ms):
+                    aside.append((claimed, until_ms))
+                case Again(company_max):
+                    claimed.company_max = company_max
+                    again.append(claimed)
+                case InV1(call, body):
+                    claimed.call, claimed.body = call, body
+                    again.append(claimed)
+                case _:
+                    leaving.append((claimed, outcome))
+        if lease is not self._lease:
+            return
+        for claimed, until_ms in aside:
+            leaving += self._window.park(claimed, until_ms)
+        self._window.give_back(again)
+        await self._settle_aside(leaving, lease)
+
+    async def _settle_aside(self, leaving: Leaving, lease: Lease) -> None:
+        """Have settlements written, and only then let go of what they settle."""
+        if not leaving:
+            return
+        settled = [Settled(claimed.entry, outcome, claimed.attempts) for claimed, outcome in leaving]
+        try:
+            await lease.settle(settled)
+        except LeaseLost:
+            if lease is self._lease:
+                self._start_over()
+            return
+        except OutboxUnavailable:
+            return  # the store is closing; what it did not write, it still has
+        self.order.delivered(one.entry for one in settled if isinstance(one.settlement, Delivered))
+        if lease is self._lease:
+            self._window.leave(claimed for claimed, _ in leaving)
+        self._report(settled)
+
+    def _learn(self, reply: Reply, verdict: Verdict, *, sent_at: float, entries: int) -> None:
+        """Let a reply slow us down or speed us up, and say so when that changes anything."""
+        now, before = self._clock.monotonic(), self.pacing.hold
+        self.recent.add(str(reply.status or reply.trouble), now)
+        self.pacing.answered(verdict, sent_at=sent_at, now=now, jitter=self._chance.random())
+        self._logger.debug(log.BATCH_SENT, entries=entries, status=reply.status, trouble=reply.trouble)
+        after = self.pacing.hold
+        if before == after:
+            return
+        wait_s = self.pacing.next_try_in_s(now)
+        if after is None:
+            self._logger.info(log.UPSTREAM_RECOVERED, was=before)
+        elif after == "credentials":
+            self._logger.error(log.UPSTREAM_CREDENTIALS_REJECTED, status=reply.status, next_try_in_s=wait_s)
+        else:
+            event = log.UPSTREAM_THROTTLED if reply.status == 429 else log.UPSTREAM_FAILING
+            self._logger.warning(event, reason=verdict.reason, status=reply.status, next_try_in_s=wait_s)
+
+    def _report(self, settled: Sequence[Settled]) -> None:
+        """Count what left, and name what died: without its words, which may hold personal data."""
+        gone = sum(isinstance(one.settlement, Delivered) for one in settled)
+        self.delivered.add("delivered", self._clock.monotonic(), gone)
+        for one in settled:
+            if isinstance(one.settlement, DeadLetter):
+                reason = one.settlement.reason
+                self._logger.warning(log.ENTRY_DEAD_LETTERED, seq=one.entry.seq, kind=one.entry.kind, reason=reason)
+
+
+def request_for(batch: Sequence[Claimed]) -> Request:
+    """What to ask of Customer.io for these."""
+    if batch[0].call is not None:
+        return v1_request(batch[0].call, batch[0].body)
+    return batch_request([claimed.body for claimed in batch])

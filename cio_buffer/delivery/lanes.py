@@ -1,0 +1,203 @@
+"""Who may go next: the oldest of each lane, and never two requests of one lane at once.
+
+The window holds what has been claimed. What is in it waits only for what is in it, so nothing waits in a circle. The
+rules were model-checked; ARCHITECTURE.md, "Lanes", says what goes wrong without each.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from heapq import heappop, heappush, merge
+
+from msgspec import Struct
+
+from cio_buffer.delivery.batching import BatchLimits, Queue, form_batch
+from cio_buffer.delivery.claimed import Claimed, State
+from cio_buffer.outbox.contract import Claim, Room
+from cio_buffer.outbox.entry import Entry, Parked, Released, Settlement
+
+Leaving = list[tuple[Claimed, Settlement]]
+
+
+class WindowLimits(Struct, frozen=True, kw_only=True):
+    """How much is in hand at most: as much again for what was parked, so that neither keeps the other out.
+
+    `v1_max` bounds the calls that leave alone; more of them are parked, so that a flood of them stops nobody.
+    """
+
+    entries_max: int
+    bytes_max: int
+    v1_max: int
+
+
+class Window:
+    """What the drain has in hand, in order."""
+
+    def __init__(self, limits: WindowLimits) -> None:
+        self._limits = limits
+        self._lanes: dict[int, list[Claimed]] = {}  # in order; never empty
+        self._ready: Queue = []
+        self._ready_v1: Queue = []
+        self._ready_bytes = 0
+        self._entries = {True: 0, False: 0}  # by is_from_parked
+        self._bytes = {True: 0, False: 0}
+        self._v1 = 0
+
+    def __len__(self) -> int:
+        return self._entries[True] + self._entries[False]
+
+    def room(self) -> Room:
+        """What the next claim may bring."""
+        return Room(
+            main_entries=self._limits.entries_max - self._entries[False],
+            main_bytes=self._limits.bytes_max - self._bytes[False],
+            parked_entries=self._limits.entries_max - self._entries[True],
+            parked_bytes=self._limits.bytes_max - self._bytes[True],
+            parked_v1_entries=self._limits.v1_max - self._v1,
+        )
+
+    def admit(self, claim: Claim, *, now: float) -> Leaving:
+        """Take in a claim; returns what must be moved aside at once, or given back. `now` is monotonic."""
+        leaving: Leaving = []
+        parked = ((entry, True, False) for entry in claim.parked)
+        main = ((met.entry, False, met.is_behind) for met in claim.main)
+        for entry, is_from_parked, is_behind in merge(parked, main, key=lambda met: met[0].seq):
+            claimed = self._add(entry, is_from_parked=is_from_parked, now=now)
+            if is_from_parked:
+                if self._is_blocked_by_parking(entry):
+                    leaving.append(self._step_aside(claimed, Released()))
+            elif is_behind or self._is_overflow(claimed, claim) or self._is_blocked_by_parking(entry):
+                leaving.append(self._step_aside(claimed, Parked()))
+            self._enter(claimed)
+        return leaving
+
+    def take_batch(self, limits: BatchLimits) -> list[Claimed]:
+        """Put the oldest that may share a request in flight; empty if none may leave."""
+        batch = form_batch(self._ready, limits)
+        self._ready_bytes -= sum(len(claimed.body) for claimed in batch if not claimed.waits_for)
+        return batch
+
+    def take_v1(self) -> Claimed | None:
+        """Put the oldest call that leaves alone in flight."""
+        if not self._ready_v1:
+            return None
+        _, claimed = heappop(self._ready_v1)
+        claimed.state = State.IN_FLIGHT
+        return claimed
+
+    def give_back(self, batch: Iterable[Claimed]) -> None:
+        """What was in flight is to be sent again."""
+        for claimed in batch:
+            claimed.state = State.WAITING
+            self._make_ready(claimed)
+
+    def park(self, claimed: Claimed, due_at_ms: int) -> Leaving:
+        """Move an entry aside until then, and with it all that waits for it, also indirectly.
+
+        They go on closing their lanes until `leave`, when the store has them aside.
+        """
+        leaving = [self._step_aside(claimed, Parked(due_at_ms))]
+        to_visit = deque(claimed.followers)
+        while to_visit:
+            follower = to_visit.popleft()
+            if follower.state is not State.PARKING:
+                leaving.append(self._step_aside(follower, Released() if follower.is_from_parked else Parked()))
+                to_visit.extend(follower.followers)
+        return sorted(leaving, key=lambda pair: pair[0].entry.seq)
+
+    def leave(self, settled: Iterable[Claimed]) -> None:
+        """The store has settled these: what waited for them may go."""
+        for claimed in settled:
+            self._count(claimed, -1)
+            for lane in claimed.entry.lanes:
+                queue = self._lanes[lane]
+                queue.remove(claimed)  # mostly the first; not so what was moved aside from behind others
+                if not queue:
+                    del self._lanes[lane]
+            for follower in claimed.followers:
+                follower.waits_for -= 1
+                self._make_ready(follower)
+
+    def ready_batch(self) -> tuple[int, int, float | None]:
+        """What could share the next batch: entries, bytes, and since when the first of them has been in hand."""
+        since = self._ready[0][1].claimed_at if self._ready else None
+        return len(self._ready), self._ready_bytes, since
+
+    @property
+    def has_v1(self) -> bool:
+        return bool(self._ready_v1)
+
+    def _add(self, entry: Entry, *, is_from_parked: bool, now: float) -> Claimed:
+        claimed = Claimed(
+            entry=entry,
+            is_from_parked=is_from_parked,
+            claimed_at=now,
+            attempts=entry.attempts,
+            body=entry.body,
+            call=entry.call,
+            followers=[],
+        )
+        self._count(claimed, +1)
+        return claimed
+
+    def _enter(self, claimed: Claimed) -> None:
+        """Stand behind the last of each lane, and be the last."""
+        for lane in claimed.entry.lanes:
+            queue = self._lanes.setdefault(lane, [])
+            if queue:
+                queue[-1].followers.append(claimed)
+                claimed.waits_for += 1
+            queue.append(claimed)
+        self._make_ready(claimed)
+
+    def _make_ready(self, claimed: Claimed) -> None:
+        if claimed.waits_for or claimed.state is not State.WAITING:
+            return
+        claimed.state = State.READY
+        if claimed.call is None:
+            heappush(self._ready, (claimed.entry.seq, claimed))
+            self._ready_bytes += len(claimed.body)
+        else:
+            heappush(self._ready_v1, (claimed.entry.seq, claimed))
+
+    def _is_overflow(self, claimed: Claimed, claim: Claim) -> bool:
+        """Whether a call that leaves alone finds no room, or others of its kind that have waited longer."""
+        return claimed.call is not None and (claim.is_v1_due or self._v1 > self._limits.v1_max)
+
+    def _step_aside(self, claimed: Claimed, settlement: Settlement) -> tuple[Claimed, Settlement]:
+        claimed.state = State.PARKING
+        return claimed, settlement
+
+    def _is_blocked_by_parking(self, entry: Entry) -> bool:
+        queues = (self._lanes.get(lane) for lane in entry.lanes)
+        return any(queue and queue[-1].state is State.PARKING for queue in queues)
+
+    def _count(self, claimed: Claimed, sign: int) -> None:
+        self._entries[claimed.is_from_parked] += sign
+        self._bytes[claimed.is_from_parked] += sign * len(claimed.entry.body)
+        self._v1 += sign * (claimed.entry.call is not None)
+
+
+class OrderWatch:
+    """Counts disorder from what was really sent and taken in: it knows nothing of the window's rules. Stays 0.
+
+    Remembers the latest of each lane that was taken in, for so many lanes.
+    """
+
+    def __init__(self, lanes_max: int = 200_000) -> None:
+        self._lanes_max = lanes_max
+        self._latest: dict[int, int] = {}
+        self.violations = 0
+
+    def sent(self, entries: Iterable[Entry]) -> None:
+        """These leave: none of them may be older than what its lanes have already delivered."""
+        latest = self._latest
+        self.violations += sum(any(latest.get(lane, 0) > entry.seq for lane in entry.lanes) for entry in entries)
+
+    def delivered(self, entries: Iterable[Entry]) -> None:
+        """These were taken in."""
+        latest = self._latest
+        if len(latest) > self._lanes_max:
+            latest.clear()
+        for entry in entries:
+            for lane in entry.lanes:
+                latest[lane] = max(latest.get(lane, 0), entry.seq)

@@ -1,0 +1,188 @@
+"""The loop, one step at a time."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from cio_buffer.upstream.transport import Reply
+from tests.delivery.world import World
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    world = await World(tmp_path).open()
+    yield world
+    await world.close()
+
+
+def complaint(*indexes: int, field: str = "name") -> Reply:
+    errors = [{"batch_index": i, "reason": "required", "field": field, "message": "what was missing"} for i in indexes]
+    return Reply(status=207, body=json.dumps({"errors": errors}).encode())
+
+
+async def test_what_is_appended_leaves_in_one_batch_in_order(world: World) -> None:
+    await world.append(*(world.entry(n, f"id:{n % 3}") for n in range(10)))
+    assert await world.step() == 1
+    assert world.api.seen == [list(range(10))]
+    assert world.outbox.ledger().delivered == 10
+
+
+async def test_a_persons_later_event_never_overtakes_an_earlier_one(world: World) -> None:
+    """Ann's first event meets an outage; her second waits for it."""
+    world.api.will_answer(503)
+    await world.append(world.entry(1, "id:ann"))
+    await world.step()
+    await world.append(world.entry(2, "id:ann"))
+    assert await world.step() == 0  # nothing may leave yet
+    await world.until_idle()
+    assert world.api.taken == [1, 2]
+
+
+async def test_a_207_is_read_per_operation(world: World) -> None:
+    world.api.will_answer(lambda _: complaint(1, 3))
+    await world.append(*(world.entry(n, "id:ann") for n in range(5)))
+    await world.step()
+    assert world.api.taken == [0, 2, 4]
+    letters = await world.outbox.dead_letters()
+    assert [(letter.reason, letter.field, letter.message, letter.status) for letter in letters] == [
+        ("refused", "name", "what was missing", 207)
+    ] * 2
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_a_refused_batch_is_halved_until_the_culprit_stands_alone(world: World, status: int) -> None:
+    def refuse_if_poisoned(operations: list[dict[str, object]]) -> Reply:
+        return Reply(status=status) if any(one["n"] == 700 for one in operations) else Reply(status=200)
+
+    world.api.otherwise = refuse_if_poisoned
+    await world.append(*(world.entry(n, f"id:{n}") for n in range(1_000)))
+    await world.until_idle()
+    assert sorted(world.api.taken) == [n for n in range(1_000) if n != 700]
+    assert len(world.api.seen) <= 1 + 2 * 10  # 2 · log2(1000) more than the first
+    assert world.outbox.ledger().dead_lettered == 1
+
+
+async def test_halving_keeps_a_persons_order(world: World) -> None:
+    world.api.otherwise = lambda ops: Reply(status=400 if any(one["n"] == 5 for one in ops) else 200)
+    await world.append(*(world.entry(n, "id:ann") for n in range(8)))
+    await world.until_idle()
+    assert world.api.taken == [0, 1, 2, 3, 4, 6, 7]
+
+
+async def test_a_wrong_key_holds_everything_and_spends_no_attempt(world: World) -> None:
+    world.api.otherwise = lambda _: Reply(status=401)
+    await world.append(world.entry(1, "id:ann"))
+    for _ in range(50):
+        await world.step()
+        world.clock.advance(100.0)
+    assert world.drain.pacing.hold == "credentials"
+    assert world.outbox.ledger().entries == 1
+    world.api.otherwise = lambda _: complaint(0)
+    await world.until_idle()
+    (letter,) = await world.outbox.dead_letters()
+    assert letter.attempts == 1
+
+
+async def test_an_outage_is_probed_by_one_request_at_a_time_ever_more_rarely(world: World) -> None:
+    world.api.otherwise = lambda _: Reply(status=503)
+    await world.append(*(world.entry(n, f"id:{n}", v1=True) for n in range(50)))
+    for _ in range(3_600):
+        await world.step()
+        world.clock.advance(1.0)
+    assert len(world.api.seen) < 250  # with 60 s at most between tries, jittered: far from one a second
+    assert all(len(request) == 1 for request in world.api.seen)
+
+
+async def test_a_lost_answer_is_asked_again_with_the_same_bytes(world: World) -> None:
+    world.api.will_answer(lambda _: Reply(trouble="torn"))
+    await world.append(world.entry(1, "id:ann"))
+    await world.until_idle()
+    assert world.api.seen == [[1], [1]]
+
+
+async def test_retry_after_is_kept(world: World) -> None:
+    world.api.will_answer(lambda _: Reply(status=429, retry_after="120"))
+    await world.append(world.entry(1, "id:ann"))
+    await world.step()
+    world.clock.advance(119.0)
+    assert await world.step() == 0
+    world.clock.advance(1.5)
+    assert await world.step() == 1
+
+
+async def test_a_call_that_fails_alone_is_set_aside_and_the_others_pass(world: World) -> None:
+    world.api.otherwise = lambda ops: Reply(status=500 if ops[0]["n"] == 1 else 200)
+    await world.append(world.entry(1, "id:ann", v1=True), world.entry(2, "id:ann"), world.entry(3, "id:bob"))
+    await world.step()
+    world.clock.advance(1.0)
+    await world.step()
+    assert world.api.taken == [3]
+    assert world.outbox.ledger().parked == 2
+    world.api.otherwise = lambda _: Reply(status=200)
+    await world.until_idle()
+    assert world.api.taken == [3, 1, 2]
+
+
+async def test_a_flood_of_calls_that_leave_alone_stops_nobody(tmp_path: Path) -> None:
+    world = await World(tmp_path, v1_max=5).open()
+    await world.append(*(world.entry(n, v1=True) for n in range(100)), world.entry(100, "id:ann"))
+    for _ in range(4):
+        await world.step()
+    assert 100 in world.api.taken
+    await world.until_idle()
+    assert sorted(world.api.taken) == list(range(101))
+    await world.close()
+
+
+async def test_a_half_empty_batch_waits_for_company_and_a_full_one_does_not(tmp_path: Path) -> None:
+    world = await World(tmp_path, linger_s=0.05, entries_max=3).open()
+    await world.append(world.entry(1, "id:1"))
+    assert await world.step() == 0
+    await world.append(world.entry(2, "id:2"), world.entry(3, "id:3"))
+    assert await world.step() == 1
+    await world.append(world.entry(4, "id:4"))
+    assert await world.step() == 0
+    world.clock.advance(0.06)
+    assert await world.step() == 1
+    await world.close()
+
+
+async def test_one_lane_never_has_two_requests_under_way(tmp_path: Path) -> None:
+    world = await World(tmp_path, same_lane=False).open()
+    await world.append(*(world.entry(n, "id:ann") for n in range(4)))
+    await world.until_idle()
+    assert world.api.seen == [[0], [1], [2], [3]]
+    await world.close()
+
+
+async def test_an_old_entry_is_given_up_where_the_operator_sets_a_limit(tmp_path: Path) -> None:
+    world = await World(tmp_path, keep_trying_for_s=3_600).open()
+    world.api.otherwise = lambda _: Reply(status=503)
+    await world.append(world.entry(1, "id:ann"))
+    await world.until_idle()
+    (letter,) = await world.outbox.dead_letters()
+    assert (letter.reason, letter.status) == ("expired", 503)
+    await world.close()
+
+
+async def test_a_lost_lease_drops_what_is_in_hand_and_nothing_of_the_outbox(world: World) -> None:
+    await world.append(*(world.entry(n, "id:ann") for n in range(3)))
+    await world.drain.step()
+    other = await world.outbox.acquire()
+    assert other is not None
+    await world.drain.flights()
+    assert world.outbox.ledger().entries == 3
+    await world.until_idle()
+    assert world.outbox.ledger().delivered == 3
+
+
+async def test_an_anonymous_event_that_v2_refuses_for_its_identifier_is_said_in_v1(world: World) -> None:
+    said = {"type": "person", "action": "event", "identifiers": {"anonymous_id": "a"}, "name": "x", "attributes": {"n": 1}}
+    await world.append(structs.replace(world.entry(1, "anonymous_id:a", kind="event"), body=json.dumps(said).encode()))
+    world.api.will_answer(lambda _: complaint(0, field="identifiers.anonymous_id"))
+    await world.until_idle()
+    assert world.api.paths == ["/api/v2/batch", "/api/v1/events"]
+    assert world.outbox.ledger().delivered == 1
