@@ -292,8 +292,8 @@ ObjectOperation = (
 )
 
 DECODERS: dict[str, msgspec.json.Decoder[Operation]] = {
-    "person": msgspec.json.Decoder(PersonOperation),  # type: ignore[arg-type]
-    "object": msgspec.json.Decoder(ObjectOperation),  # type: ignore[arg-type]
-    "delivery": msgspec.json.Decoder(DeliveryEvent),  # type: ignore[arg-type]
+    "person": msgspec.json.Decoder(PersonOperation),
+    "object": msgspec.json.Decoder(ObjectOperation),
+    "delivery": msgspec.json.Decoder(DeliveryEvent),
 }
 """From an operation's `type` to what reads it."""

@@ -42,8 +42,7 @@ class Backoff(Struct, frozen=True, kw_only=True):
 
     def wait_s(self, failures: int, jitter: float) -> float:
         """How long to wait after so many failures in a row; `jitter` is in [0, 1)."""
-        longest = min(self.max_s, self.first_s * 2 ** min(failures - 1, 60))
-        return longest * jitter
+        return min(self.max_s, self.first_s * 2.0 ** min(failures - 1, 60)) * jitter
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):

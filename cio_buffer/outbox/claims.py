@@ -23,11 +23,19 @@ class Claims:
         self._leaving: set[int] = set()
 
     def claim(self, db: sqlite3.Connection, room: Room, now_ms: int) -> Claim:
-        """Keeps `contract.Lease.claim`."""
+        """Keeps `contract.Lease.claim`: what cannot be read whole is not claimed."""
         self._claimed -= self._leaving
         self._leaving.clear()
-        parked, is_v1_due = self._claim_parked(db, room, now_ms)
+        cursor, claimed = self._cursor, set(self._claimed)
+        try:
+            return self._claim(db, room, now_ms)
+        except BaseException:
+            self._cursor, self._claimed = cursor, claimed
+            raise
+
+    def _claim(self, db: sqlite3.Connection, room: Room, now_ms: int) -> Claim:
         main, is_at_end = self._claim_main(db, room)
+        parked, is_v1_due = self._claim_parked(db, room, now_ms)  # second: it looks at where the cursor has come to
         return Claim(
             parked=parked,
             main=[FromMain(entry, self._is_behind(db, entry)) for entry in main],
@@ -66,9 +74,7 @@ class Claims:
         is_v1_due = len(v1_roots) > len(taken)
         entries_left, bytes_left = room.parked_entries, room.parked_bytes - sum(len(entry.body) for entry in taken)
         if entries_left > 0:
-            roots = self._take(
-                db, self._due_roots(db, is_v1=False, now_ms=now_ms, limit=entries_left), bytes_left
-            )
+            roots = self._take(db, self._due_roots(db, is_v1=False, now_ms=now_ms, limit=entries_left), bytes_left)
             bytes_left -= sum(len(entry.body) for entry in roots)
             taken += roots
             taken += self._follow(db, roots, entries_left - len(roots), bytes_left)
@@ -146,10 +152,9 @@ class Claims:
 
     def _park(self, db: sqlite3.Connection, main: Sequence[Settled], parked: Sequence[Settled]) -> None:
         """Move aside all that is to be parked, then say who of them may leave, and when."""
-        newly = [one for one in main if isinstance(one.settlement, Parked)]
+        newly = [one for one in main if isinstance(one.settlement, Parked) and tables.park(db, one.entry, one.attempts)]
         again = [one for one in parked if isinstance(one.settlement, Parked)]
-        for one in newly:
-            self._store.counts["parked"] += tables.park(db, one.entry, one.attempts)
+        self._store.counts["parked"] += len(newly)
         for one in again:
             db.execute("UPDATE parked SET attempts = ? WHERE seq = ?", (one.attempts, one.entry.seq))
         for one in (*newly, *again):

@@ -32,7 +32,7 @@ class FromMain(Struct, frozen=True):
 
 
 class Claim(Struct, frozen=True, kw_only=True):
-    """What the drain now has in hand; each list ascends by `seq`, and all parked stand before all of `main`.
+    """What the drain now has in hand; each list ascends by `seq`.
 
     `is_at_end`: nothing more was committed in the main lane. `is_v1_due`: parked calls for which v1 had no room are
     due. `next_due_at_ms`: when the next parked entry comes due that was not claimed, None if none waits for a time.
@@ -88,6 +88,7 @@ class Lease(Protocol):
         claimed past its `seq` and either it is due and first in each of its lanes, or each parked entry before it
         in its lanes has been claimed; due ones in the order of their time.
         Only committed entries are seen, and all settlements that were asked for before this claim.
+        Raises OutboxUnavailable, with nothing claimed, when the store cannot be read.
         """
         ...
 

@@ -43,8 +43,12 @@ class StoreLock:
     """One process owns the store. The lock is on a file beside it and goes with the process, however that ends."""
 
     def __init__(self, store: Path) -> None:
-        """Raises StoreHeld if another process has it."""
-        self._fd = os.open(store.with_name(store.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Raises StoreHeld if another process has it, StoreUnusable if the file cannot be made."""
+        lock = store.with_name(store.name + ".lock")
+        try:
+            self._fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as problem:
+            raise StoreUnusable(f"cannot open {lock}: {problem.strerror}") from None
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -105,11 +109,11 @@ def open_store(path: Path, connect: Connect = connect) -> tuple[sqlite3.Connecti
 
 def check_ours(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse a foreign or a newer file before anything of it is touched."""
-    application_id, version = pragma(connection, "application_id"), pragma(connection, "user_version")
+    application_id, version = (int(pragma(connection, name)) for name in ("application_id", "user_version"))
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     if application_id != schema.APPLICATION_ID and (tables or application_id):
         raise StoreUnusable(f"{path} is a SQLite file, but not one of ours")
-    if version > schema.VERSION:
+    if int(version) > schema.VERSION:
         raise StoreUnusable(f"{path} was written by a newer cio_buffer (format {version}, we know {schema.VERSION})")
 
 

@@ -43,7 +43,7 @@ class SqliteOutbox:
         prepare_folder(self._store.path)
         self._lock = StoreLock(self._store.path)
         self._loop = asyncio.get_running_loop()
-        self._writer = Writer(self._store, clock=self._clock, on_delivery=self._notify)
+        self._writer = Writer(self._store, clock=self._clock, on_news=self._notify)
         try:
             await self._writer.start()
         except BaseException:
@@ -68,7 +68,7 @@ class SqliteOutbox:
         size = sum(len(entry.body) for entry in entries)
         if self._writer.queued_bytes + size > QUEUE_BYTES_MAX:
             raise OutboxFull("outbox_full", retry_after_s=1)
-        return self._submit(Job(future=self._loop.create_future(), entries=entries, bytes=size))
+        return self._submit(Job(future=self._loop.create_future(), entries=entries, bytes=size, is_news=True))
 
     async def acquire(self) -> "SqliteLease":
         """There is nobody to wait for: the process that owns the file drains it."""
@@ -90,7 +90,8 @@ class SqliteOutbox:
         return oldest
 
     async def replay(self, seqs: Sequence[int]) -> int:
-        revived: int = await self.run(lambda db: self._store.revive(db, seqs))
+        job = Job(future=self._loop.create_future(), run=lambda db: self._store.revive(db, seqs), is_news=True)
+        revived: int = await self._submit(job)
         return revived
 
     async def dead_letters(self, *, after: int = 0, limit: int = 100) -> Sequence[Dead]:
@@ -155,7 +156,7 @@ class SqliteLease:
 
 def count(path: Path) -> Audit:
     """Count a store's entries and read its ledger in one snapshot. Opens the file by SQLite, read-only."""
-    reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+    reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     try:
         reader.execute("BEGIN")
         ledger = ledger_of(tables.load_counts(reader))

@@ -4,6 +4,7 @@ import math
 import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cio_buffer.clock import Clock
@@ -27,9 +28,7 @@ SECONDS_BETWEEN_LOOKS = 1.0
 class Store:
     """Everything here runs in the writer's thread; what others read are single attributes, replaced whole."""
 
-    def __init__(
-        self, path: Path, *, clock: Clock, bytes_max: int, disk_free_min_bytes: int, connect: Connect
-    ) -> None:
+    def __init__(self, path: Path, *, clock: Clock, bytes_max: int, disk_free_min_bytes: int, connect: Connect) -> None:
         self.path = path
         self._clock = clock
         self._connect = connect
@@ -92,8 +91,12 @@ class Store:
         self._wal_pages += PAGES_PER_COMMIT
         if self._wal_pages > CHECKPOINT_PAGES:
             self._checkpoint(db)
-        if self._clock.monotonic() - self._looked_at > SECONDS_BETWEEN_LOOKS:
-            self._look_at_room(db)
+
+    def look_at_room(self, db: sqlite3.Connection) -> None:
+        """See whether appends may be taken, if that was not done just now. Where it cannot be seen, nothing changes."""
+        if self._clock.monotonic() - self._looked_at >= SECONDS_BETWEEN_LOOKS:
+            with suppress(OSError, sqlite3.Error):
+                self._look_at_room(db)
 
     def after_rollback(self) -> None:
         """Forget what was counted. Numbers that were given out stay unused."""

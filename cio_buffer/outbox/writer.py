@@ -16,7 +16,7 @@ from msgspec import Struct
 from cio_buffer.clock import Clock
 from cio_buffer.errors import OutboxUnavailable
 from cio_buffer.outbox.entry import NewEntry
-from cio_buffer.outbox.store import Store
+from cio_buffer.outbox.store import SECONDS_BETWEEN_LOOKS, Store
 
 GROUP_JOBS_MAX = 5_000
 GROUP_BYTES_MAX = 8_388_608
@@ -28,6 +28,7 @@ class Job(Struct, eq=False, kw_only=True):
 
     An append has `entries` and is refused when its commit fails. Any other write has `run` and is tried until it
     commits. A read has `run` too; it happens after the commit of what was asked for before it, in no transaction.
+    `is_news`: it brings what may be claimed.
     """
 
     future: asyncio.Future[Any]
@@ -35,6 +36,7 @@ class Job(Struct, eq=False, kw_only=True):
     bytes: int = 0
     run: Callable[[sqlite3.Connection], Any] | None = None
     is_read: bool = False
+    is_news: bool = False
     result: Any = None
     error: BaseException | None = None
 
@@ -42,10 +44,10 @@ class Job(Struct, eq=False, kw_only=True):
 class Writer:
     """Runs jobs in its thread, against a `Store`."""
 
-    def __init__(self, store: Store, *, clock: Clock, on_delivery: Callable[[], None]) -> None:
-        """`on_delivery` is called in the event loop, after the results of each group."""
+    def __init__(self, store: Store, *, clock: Clock, on_news: Callable[[], None]) -> None:
+        """`on_news` is called in the event loop, after the results of a group that brought any."""
         self._store = store
-        self._on_delivery = on_delivery
+        self._on_news = on_news
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
@@ -121,15 +123,16 @@ class Writer:
                 waiting.extendleft(reversed(kept))
                 if self._failures:
                     break
+            self._store.look_at_room(db)
             self._group_began = None
         for job in waiting:
             job.error = OutboxUnavailable("the store closed before it could be written")
         self._deliver(list(waiting))
 
     def _rest(self) -> None:
-        """Sleep until there is something to do; after a failed commit, until it is time to probe."""
+        """Sleep until there is something to do; when refusing appends, until it is time to see whether we still must."""
         if not self._failures:
-            self._wake.wait()
+            self._wake.wait(SECONDS_BETWEEN_LOOKS if self._store.no_room else None)
         elif not self._is_closing:
             self._wake.clear()
             self._wake.wait(min(PROBE_FIRST_S * 2 ** (self._failures - 1), PROBE_MAX_S))
@@ -150,6 +153,8 @@ class Writer:
             if job.is_read and job.run is not None:
                 try:
                     job.result = job.run(db)
+                except sqlite3.Error as problem:
+                    job.error = OutboxUnavailable(f"the store cannot be read ({problem})")
                 except Exception as problem:
                     job.error = problem
         self._deliver(group)
@@ -198,7 +203,8 @@ class Writer:
         for job in jobs:
             self.queued_bytes -= job.bytes
             settle(job.future, job.result, job.error)
-        self._on_delivery()
+        if any(job.is_news for job in jobs):
+            self._on_news()
 
     def _call_in_loop(self, function: Callable[..., None], *arguments: Any) -> None:
         try:

@@ -1,0 +1,120 @@
+"""Looks at the rooms and says how they are."""
+
+from cio_buffer import __version__
+from cio_buffer.admin.status import (
+    DrainStatus,
+    LedgerStatus,
+    OutboxStatus,
+    PassthroughStatus,
+    State,
+    Status,
+    UpstreamStatus,
+)
+from cio_buffer.clock import Clock
+from cio_buffer.delivery.drain import Drain
+from cio_buffer.outbox.contract import Outbox
+
+AUDIT_REST_S, AUDIT_SHARE = 1.0, 50
+"""After a real count: rest at least so long, and so many times as long as the count took."""
+
+
+class Observer:
+    """Takes the snapshot."""
+
+    def __init__(self, outbox: Outbox, drain: Drain, *, track_url: str, clock: Clock) -> None:
+        self._outbox, self._drain = outbox, drain
+        self._track_url = track_url
+        self._clock = clock
+        self._began = clock.monotonic()
+        self._is_balanced = True
+        self.is_stopping = False
+        self.listening: list[str] = []
+
+    def reasons(self) -> list[str]:
+        """Why an operation sent now would not be stored; empty when it would."""
+        if self.is_stopping:
+            return ["stopping"]
+        refusing = self._outbox.condition().refusing
+        return [refusing] if refusing else []
+
+    async def is_alive(self) -> bool:
+        """Whether the store answers; False means that a restart would help."""
+        return await self._outbox.is_answering()
+
+    async def status(self) -> Status:
+        reasons = self.reasons()
+        return Status(
+            version=__version__,
+            state=self._state(reasons),
+            reasons=reasons,
+            uptime_s=round(self._clock.monotonic() - self._began, 3),
+            mode="live",
+            listening=self.listening,
+            ledger=self._ledger(),
+            outbox=await self._outbox_status(),
+            drain=self._drain_status(),
+            upstream=self._upstream(),
+            passthrough=PassthroughStatus(),
+        )
+
+    async def audit(self) -> None:
+        """Hold a real count against the running totals, again and again."""
+        counted = None
+        while True:
+            began = self._clock.monotonic()
+            if counted != self._outbox.ledger():
+                audit = await self._outbox.audit()
+                self._is_balanced, counted = audit.is_balanced, audit.ledger
+            await self._clock.sleep(max(AUDIT_REST_S, AUDIT_SHARE * (self._clock.monotonic() - began)))
+
+    def _state(self, reasons: list[str]) -> State:
+        if self.is_stopping:
+            return "stopping"
+        return "refusing" if reasons else "ready"
+
+    def _ledger(self) -> LedgerStatus:
+        ledger = self._outbox.ledger()
+        in_flight = min(self._drain.in_flight_entries, ledger.entries)
+        held = max(ledger.parked - self._drain.in_flight_parked, 0)
+        return LedgerStatus(
+            accepted=ledger.accepted,
+            replayed=ledger.replayed,
+            delivered=ledger.delivered,
+            dead_lettered=ledger.dead_lettered,
+            purged=ledger.purged,
+            pending=max(ledger.entries - held - in_flight, 0),
+            held=held,
+            in_flight=in_flight,
+            balanced=self._is_balanced,
+        )
+
+    async def _outbox_status(self) -> OutboxStatus:
+        ledger, condition = self._outbox.ledger(), self._outbox.condition()
+        oldest_at_ms = await self._outbox.oldest_at_ms()
+        age_s = None if oldest_at_ms is None else max(round(self._clock.now() - oldest_at_ms / 1000, 3), 0.0)
+        return OutboxStatus(
+            entries=ledger.entries + ledger.dead,
+            bytes=condition.bytes_used,
+            bytes_max=condition.bytes_max,
+            oldest_age_s=age_s,
+            order_violations=self._drain.order.violations,
+        )
+
+    def _drain_status(self) -> DrainStatus:
+        pacing = self._drain.pacing
+        return DrainStatus(
+            state="paused" if pacing.hold else "running",
+            paused=pacing.hold,
+            entries_per_s=round(self._drain.delivered.per_s(self._clock.monotonic()), 1),
+            in_flight=pacing.in_flight,
+            in_flight_limit=pacing.in_flight_limit,
+        )
+
+    def _upstream(self) -> UpstreamStatus:
+        now = self._clock.monotonic()
+        next_try_in_s = self._drain.pacing.next_try_in_s(now)
+        return UpstreamStatus(
+            track_url=self._track_url,
+            recent=self._drain.recent.counts(now),
+            next_try_in_s=None if next_try_in_s is None else round(next_try_in_s, 3),
+        )

@@ -1,0 +1,58 @@
+"""`cio-buffer run`."""
+
+import os
+import random
+import resource
+import sys
+from pathlib import Path
+
+import click
+import uvloop
+
+from cio_buffer import daemon
+from cio_buffer.cli import complain
+from cio_buffer.clock import SystemClock
+from cio_buffer.config import Config, ConfigError, find, load, render
+from cio_buffer.errors import StoreHeld, StoreUnusable
+from cio_buffer.telemetry import log
+
+FAILED, UNUSABLE_STORE, HELD_STORE, NOT_PERMITTED, BAD_CONFIG = 1, 74, 75, 77, 78
+"""Exit codes, as in sysexits.h."""
+
+
+def run(config_path: Path | None) -> int:
+    """Run the daemon; returns its exit code."""
+    try:
+        config = load(find(config_path, os.environ), os.environ)
+    except ConfigError as mistakes:
+        click.echo(render(mistakes.problems), err=True)
+        return BAD_CONFIG
+    return serve(config)
+
+
+def serve(config: Config) -> int:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys and payloads
+    logger = log.configure(config.log.level, config.log.format, sys.stderr, SystemClock())
+    try:
+        uvloop.run(daemon.run(config, clock=SystemClock(), chance=random.Random(), logger=logger))
+    except StoreHeld as problem:
+        complain(
+            str(problem),
+            "two daemons on one store would send everything twice",
+            "stop the other one, or give this one an outbox.path of its own",
+        )
+        return HELD_STORE
+    except StoreUnusable as problem:
+        complain(str(problem), "nothing can be promised without a store", "look at outbox.path in the config")
+        return UNUSABLE_STORE
+    except PermissionError as problem:
+        complain(
+            f"cannot open {problem.filename or 'a socket'} (permission denied)",
+            "apps and operators reach the daemon there",
+            "run as the user that owns its folder, or change listen.unix_path and admin.unix_path",
+        )
+        return NOT_PERMITTED
+    except OSError as problem:
+        complain(f"cannot open a socket: {problem}", "apps reach the daemon there", "look at [listen] and [admin]")
+        return FAILED
+    return 0

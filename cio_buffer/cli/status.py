@@ -1,0 +1,102 @@
+"""`cio-buffer status`: asks the admin socket, with nothing that is slow to load."""
+
+import http.client
+import os
+import socket
+from pathlib import Path
+
+import click
+import msgspec
+
+from cio_buffer.admin.status import Status
+from cio_buffer.cli import complain
+from cio_buffer.config import ConfigError, find, load, render
+
+UNREACHABLE, BAD_CONFIG = 69, 78
+TIMEOUT_S = 10.0
+MIB = 1_048_576
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a UNIX socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT_S)
+        self.sock.connect(self._path)
+
+
+def status(config_path: Path | None, admin_path: str | None, *, as_json: bool) -> int:
+    """Print the snapshot; returns the exit code."""
+    try:
+        path = admin_path or os.environ.get("CIO_BUFFER_ADMIN") or admin_socket_of(config_path)
+        body = get(path, "/status")
+    except ConfigError as mistakes:
+        click.echo(render(mistakes.problems), err=True)
+        return BAD_CONFIG
+    except OSError as problem:
+        complain(
+            f"no daemon answers at {path} ({problem.strerror or problem})",
+            "it is not running, or listens elsewhere, or this user may not ask",
+            "start it with: cio-buffer run   or name its socket: cio-buffer status --admin PATH",
+        )
+        return UNREACHABLE
+    seen = msgspec.json.decode(body, type=Status)
+    click.echo(body.decode().rstrip() if as_json else "\n".join(lines(seen)))
+    return 1 if warnings(seen) else 0
+
+
+def admin_socket_of(config_path: Path | None) -> str:
+    return load(find(config_path, os.environ), os.environ).admin.unix_path
+
+
+def get(socket_path: str, path: str) -> bytes:
+    """Ask the admin socket. Raises OSError where nobody answers."""
+    connection = UnixConnection(socket_path)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read()
+    except http.client.HTTPException as problem:
+        raise OSError(f"it does not speak HTTP: {problem!r}") from None
+    finally:
+        connection.close()
+
+
+def lines(seen: Status) -> list[str]:
+    """One screen."""
+    ledger, outbox, drain, upstream = seen.ledger, seen.outbox, seen.drain, seen.upstream
+    oldest = "" if outbox.oldest_age_s is None else f"   oldest {outbox.oldest_age_s:.1f} s"
+    recent = "   ".join(f"{count} x {code}" for code, count in sorted(upstream.recent.items())) or "nothing sent lately"
+    next_try = "" if upstream.next_try_in_s is None else f", next try in {upstream.next_try_in_s:.1f} s"
+    state = f"paused: {drain.paused}" if drain.paused else "running"
+    return [
+        f"cio_buffer {seen.version}  {seen.state}{because(seen.reasons)}   up {seen.uptime_s:.0f} s",
+        f"ledger       {ledger.accepted} accepted = {ledger.delivered} delivered + {ledger.dead_lettered} dead lettered"
+        f" + {ledger.pending + ledger.held + ledger.in_flight} still held",
+        f"outbox       {ledger.pending} pending   {ledger.in_flight} in flight   {ledger.held} held aside"
+        f"   {outbox.bytes / MIB:.1f} of {outbox.bytes_max / MIB:.0f} MiB{oldest}",
+        f"drain        {state}   {drain.entries_per_s:.0f} entries/s"
+        f"   {drain.in_flight} of {drain.in_flight_limit} requests in flight",
+        f"upstream     {upstream.track_url}   {recent}{next_try}",
+        *(f"! {warning}" for warning in warnings(seen)),
+    ]
+
+
+def because(reasons: list[str]) -> str:
+    return f" ({', '.join(reasons)})" if reasons else ""
+
+
+def warnings(seen: Status) -> list[str]:
+    """What needs a person."""
+    found = {
+        f"operations are refused: {', '.join(seen.reasons)}": seen.state == "refusing",
+        "Customer.io rejects the site id or the Track key: nothing is lost, nothing leaves": seen.drain.paused
+        == "credentials",
+        "the ledger does not agree with a real count": not seen.ledger.balanced,
+        f"{seen.outbox.order_violations} operations left out of order": seen.outbox.order_violations > 0,
+    }
+    return [warning for warning, is_so in found.items() if is_so]

@@ -1,0 +1,210 @@
+"""Builds the rooms, starts and stops them in order. It alone knows which store is in use."""
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+from structlog.typing import FilteringBoundLogger
+from ulid import ULID
+
+from cio_buffer import __version__
+from cio_buffer.admin.observer import Observer
+from cio_buffer.admin.routes import AdminRoutes
+from cio_buffer.clock import Clock
+from cio_buffer.config import Config
+from cio_buffer.delivery.batching import BatchLimits
+from cio_buffer.delivery.drain import Drain, DrainLimits
+from cio_buffer.delivery.lanes import WindowLimits
+from cio_buffer.delivery.pacing import Pacing
+from cio_buffer.delivery.retry import Backoff, RetryPolicy
+from cio_buffer.ingest.intake import Intake
+from cio_buffer.ingest.routes import TrackRoutes
+from cio_buffer.ingest.track_v1 import Mapping
+from cio_buffer.outbox.contract import Outbox
+from cio_buffer.outbox.sqlite import SqliteOutbox
+from cio_buffer.server import Server
+from cio_buffer.telemetry import log
+from cio_buffer.upstream.limits import BATCH_MAX_BYTES
+from cio_buffer.upstream.transport import TrackTransport
+
+TRACK_URLS = {"us": "https://track.customer.io", "eu": "https://track-eu.customer.io"}
+WINDOW_ENTRIES_MAX, WINDOW_BYTES_MAX = 16_000, 33_554_432
+"""What is in hand at most: 16 full requests, or 32 MiB, so that memory does not grow with the backlog."""
+
+V1_WINDOW_MAX = 100
+REQUEST_GRACE_S = 5.0
+ADMIN_CONNECTIONS_MAX, ADMIN_BODY_MAX_BYTES = 32, 65_536
+
+
+async def run(config: Config, *, clock: Clock, chance: random.Random, logger: FilteringBoundLogger) -> None:
+    """Serve until SIGTERM or SIGINT; a second one ends the last effort at once.
+
+    Raises StoreHeld or StoreUnusable, or OSError where a socket cannot be opened.
+    """
+    stop, stop_now = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (stop_now if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    async with daemon(config, clock=clock, chance=chance, logger=logger, stop_now=stop_now) as draining:
+        stopping = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({stopping, draining}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if draining.done():
+            draining.result()  # it ends by itself only by an error that no rule foresees
+
+
+@asynccontextmanager
+async def daemon(
+    config: Config, *, clock: Clock, chance: random.Random, logger: FilteringBoundLogger, stop_now: asyncio.Event
+) -> AsyncIterator["asyncio.Task[None]"]:
+    """The rooms, open: yields the drain's task. On leaving, doors close first and the store last."""
+    logger.info(log.DAEMON_STARTING, version=__version__)
+    async with AsyncExitStack() as rooms:
+        outbox = await open_outbox(config, clock, logger)
+        rooms.push_async_callback(close_outbox, outbox, logger)
+        track_url = config.upstream.track_url or TRACK_URLS[config.upstream.region]
+        transport = open_transport(config, track_url)
+        await transport.open()
+        rooms.push_async_callback(transport.close)
+        drain = build_drain(config, outbox, transport, clock=clock, chance=chance, logger=logger)
+        observer = Observer(outbox, drain, track_url=track_url, clock=clock)
+        draining = asyncio.ensure_future(drain.run())
+        auditing = asyncio.ensure_future(observer.audit())
+        rooms.push_async_callback(end_drain, drain, draining, auditing, config.drain.at_stop_for_s, stop_now)
+        admin = AdminRoutes(observer)
+        api = build_api(config, outbox, admin, clock=clock, logger=logger)
+        desk = Server(admin.answer, body_max_bytes=ADMIN_BODY_MAX_BYTES, connections_max=ADMIN_CONNECTIONS_MAX)
+        rooms.push_async_callback(desk.close, REQUEST_GRACE_S)
+        rooms.push_async_callback(api.close, REQUEST_GRACE_S)
+        observer.listening = await open_sockets(config, api, desk, logger)
+        logger.info(log.DAEMON_READY, entries=outbox.ledger().entries, upstream=track_url)
+        yield draining
+        observer.is_stopping = True
+        logger.info(log.DAEMON_STOPPING)
+
+
+async def open_outbox(config: Config, clock: Clock, logger: FilteringBoundLogger) -> SqliteOutbox:
+    """The store. A second backend would be chosen here."""
+    outbox = SqliteOutbox(
+        Path(config.outbox.path),
+        clock=clock,
+        bytes_max=config.outbox.bytes_max,
+        disk_free_min_bytes=config.outbox.disk_free_min_bytes,
+    )
+    await outbox.open()
+    event = log.STORE_MIGRATED if outbox.was_migrated else log.STORE_OPENED
+    logger.info(event, path=config.outbox.path, entries=outbox.ledger().entries)
+    return outbox
+
+
+async def close_outbox(outbox: Outbox, logger: FilteringBoundLogger) -> None:
+    await outbox.close()
+    left = outbox.ledger()
+    logger.info(log.DAEMON_STOPPED, entries_on_disk=left.entries, dead_letters=left.dead)
+
+
+def open_transport(config: Config, track_url: str) -> TrackTransport:
+    upstream = config.upstream
+    return TrackTransport(
+        track_url,
+        site_id=upstream.site_id,
+        api_key=upstream.track_api_key.reveal(),
+        connect_timeout_s=upstream.connect_timeout_s,
+        request_timeout_s=upstream.request_timeout_s,
+    )
+
+
+def build_drain(
+    config: Config,
+    outbox: Outbox,
+    transport: TrackTransport,
+    *,
+    clock: Clock,
+    chance: random.Random,
+    logger: FilteringBoundLogger,
+) -> Drain:
+    settings = config.drain
+    backoff = Backoff(first_s=config.retry.backoff_first_s, max_s=config.retry.backoff_max_s)
+    limits = DrainLimits(
+        batch=BatchLimits(
+            entries_max=settings.batch_max_entries,
+            bytes_max=min(settings.batch_max_bytes, BATCH_MAX_BYTES),
+            same_lane=settings.batch_same_lane,
+        ),
+        window=WindowLimits(entries_max=WINDOW_ENTRIES_MAX, bytes_max=WINDOW_BYTES_MAX, v1_max=V1_WINDOW_MAX),
+        linger_s=settings.batch_linger_s,
+        request_timeout_s=config.upstream.request_timeout_s,
+    )
+    return Drain(
+        outbox,
+        transport,
+        pacing=Pacing(
+            rate_max_per_s=settings.rate_max_per_s, in_flight_max=settings.requests_in_flight_max, backoff=backoff
+        ),
+        retry=RetryPolicy(backoff=backoff, keep_trying_for_s=config.retry.keep_trying_for_s),
+        limits=limits,
+        clock=clock,
+        chance=chance,
+        logger=logger,
+    )
+
+
+async def end_drain(
+    drain: Drain,
+    draining: "asyncio.Task[None]",
+    auditing: "asyncio.Task[None]",
+    for_s: float,
+    stop_now: asyncio.Event,
+) -> None:
+    """One last effort, cut short by `stop_now`. What it does not deliver waits on disk."""
+    for task in (draining, auditing):
+        task.cancel()
+    await asyncio.gather(draining, auditing, return_exceptions=True)
+    effort = asyncio.ensure_future(drain.run_last_effort(for_s))
+    hurry = asyncio.ensure_future(stop_now.wait())
+    await asyncio.wait({effort, hurry}, return_when=asyncio.FIRST_COMPLETED)
+    effort.cancel()
+    hurry.cancel()
+    await asyncio.gather(effort, hurry, return_exceptions=True)
+    await drain.give_up()
+
+
+def build_api(
+    config: Config, outbox: Outbox, admin: AdminRoutes, *, clock: Clock, logger: FilteringBoundLogger
+) -> Server:
+    """The apps' door: the Track API, and the probes."""
+    intake = Intake(outbox, clock=clock, new_id=lambda now: str(ULID.from_timestamp(now)))
+    mapping = Mapping(identifiers=config.upstream.identifiers, anonymous=config.upstream.anonymous)
+    track = TrackRoutes(intake, mapping, logger)
+
+    async def answer(request: web.BaseRequest, body: bytes) -> web.Response:
+        path = request.raw_path
+        if not path.startswith("/api/") and (probed := await admin.probe(path.partition("?")[0])):
+            return probed
+        return await track.answer(request, body)
+
+    return Server(answer, body_max_bytes=config.listen.body_max_bytes, connections_max=config.listen.connections_max)
+
+
+async def open_sockets(config: Config, api: Server, desk: Server, logger: FilteringBoundLogger) -> list[str]:
+    """Returns where apps may come. Raises OSError, which names the socket."""
+    listen = config.listen
+    doors = []
+    if listen.unix_path:
+        await api.listen_unix(Path(listen.unix_path), mode=listen.unix_mode_bits(), group=listen.unix_group)
+        doors.append(f"unix:{listen.unix_path}")
+    if address := listen.http():
+        host, port = await api.listen_tcp(address.host, address.port)
+        doors.append(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+    await desk.listen_unix(Path(config.admin.unix_path), mode=0o600)
+    for place in (*doors, f"unix:{config.admin.unix_path}"):
+        logger.info(log.SOCKET_OPENED, place=place)
+    return doors

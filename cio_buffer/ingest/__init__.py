@@ -1,0 +1,1 @@
+"""Takes operations in, and answers 200 once they are on disk."""

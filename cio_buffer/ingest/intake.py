@@ -1,0 +1,28 @@
+"""Entries → the outbox, at one moment for all that a call brings."""
+
+from collections.abc import Callable, Sequence
+
+from cio_buffer.clock import Clock
+from cio_buffer.ingest.track_v2 import Acceptance
+from cio_buffer.outbox.contract import Outbox
+from cio_buffer.outbox.entry import NewEntry
+
+
+class Intake:
+    """Stamps what comes in, and returns once it would survive a power cut."""
+
+    def __init__(self, outbox: Outbox, *, clock: Clock, new_id: Callable[[float], str]) -> None:
+        """`new_id` makes an event's id (a ULID) for a moment in Unix seconds."""
+        self._outbox = outbox
+        self._clock = clock
+        self._new_id = new_id
+
+    def acceptance(self, route: str, traceparent: str | None) -> Acceptance:
+        """The present moment, as what is accepted in it will remember it."""
+        now = self._clock.now()
+        return Acceptance(now, lambda: self._new_id(now), route, traceparent)
+
+    async def store(self, entries: Sequence[NewEntry]) -> None:
+        """Raises OutboxFull (nothing stored) or OutboxUnavailable (perhaps stored)."""
+        if entries:
+            await self._outbox.append(entries)

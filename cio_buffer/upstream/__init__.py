@@ -1,0 +1,1 @@
+"""Speaks Customer.io's HTTP APIs."""

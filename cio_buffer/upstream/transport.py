@@ -1,0 +1,99 @@
+"""Request → Reply: the only outgoing socket on the Track side."""
+
+from typing import Literal, Protocol
+
+import aiohttp
+from msgspec import Struct
+from yarl import URL
+
+REPLY_MAX_BYTES = 1_048_576
+"""More than this of an answer is not read: a full batch of complaints fits."""
+
+Trouble = Literal["connect", "dns", "tls", "timeout", "torn"]
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """What to ask of the Track API. `path` is raw, percent-encoded already."""
+
+    method: str
+    path: str
+    body: bytes
+
+
+class Reply(Struct, frozen=True, kw_only=True):
+    """What came back: a status with its body, or the trouble that took its place.
+
+    `connect`, `dns` and `tls`: certainly not taken in. `timeout` and `torn`: perhaps taken in.
+    """
+
+    status: int | None = None
+    body: bytes = b""
+    retry_after: str = ""
+    trouble: Trouble | None = None
+
+
+class Transport(Protocol):
+    async def send(self, request: Request) -> Reply:
+        """Ask once. Never raises for what the network or Customer.io does."""
+        ...
+
+
+class TrackTransport:
+    """Talks to one Track API host."""
+
+    def __init__(
+        self, base_url: str, *, site_id: str, api_key: str, connect_timeout_s: float, request_timeout_s: float
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._headers = {
+            "Authorization": aiohttp.encode_basic_auth(site_id, api_key),
+            "Content-Type": "application/json",
+        }
+        self._timeout = aiohttp.ClientTimeout(total=request_timeout_s, sock_connect=connect_timeout_s)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        self._session = aiohttp.ClientSession(
+            headers=self._headers,
+            timeout=self._timeout,
+            connector=aiohttp.TCPConnector(limit=0),  # the drain bounds requests in flight
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=True,
+        )
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(self, request: Request) -> Reply:
+        assert self._session is not None, "opened by the daemon"
+        try:
+            async with self._session.request(
+                request.method,
+                URL(self._base_url + request.path, encoded=True),
+                data=request.body,
+                allow_redirects=False,  # most ways to follow one lose the method, the body or the credentials
+            ) as response:
+                body = await read_up_to(response.content, REPLY_MAX_BYTES)
+                return Reply(status=response.status, body=body, retry_after=response.headers.get("Retry-After", ""))
+        except aiohttp.ClientConnectorDNSError:
+            return Reply(trouble="dns")
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError):
+            return Reply(trouble="tls")
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            return Reply(trouble="connect")
+        except TimeoutError:
+            return Reply(trouble="timeout")
+        except (aiohttp.ClientError, ConnectionError, ValueError):
+            return Reply(trouble="torn")
+
+
+async def read_up_to(content: aiohttp.StreamReader, max_bytes: int) -> bytes:
+    """A body, or the beginning of one that is absurdly long."""
+    parts = []
+    async for part in content.iter_chunked(65_536):
+        parts.append(part)
+        max_bytes -= len(part)
+        if max_bytes <= 0:
+            break
+    return b"".join(parts)

@@ -1,0 +1,45 @@
+"""What a test sends, and how it looks at what was made of it."""
+
+import json
+
+from cio_buffer.ingest.track_v2 import Acceptance
+from cio_buffer.outbox.entry import pack_lanes
+
+NOW = 1_800_000_000.9
+STAMP = 1_800_000_000
+NEW_ID = "01JZZZZZZZZZZZZZZZZZZZZZZZ"
+ACCEPTANCE = Acceptance(NOW, lambda: NEW_ID, "a test")
+
+EMPTY_BODIES = [b"", b"null", b" null ", b"{}", b" \n"]
+BROKEN = [
+    (b'{"a":"\xff"}', "UTF-8 (byte 6)"),
+    (b'{"a":"\xed\xa0\x80"}', "UTF-8 (byte 6)"),
+    (b'\xef\xbb\xbf{"a":1}', "(byte 0)"),
+    (b'{"a":NaN}', "(byte 6)"),
+    (b'{"a":-Infinity}', "(byte 6)"),
+    (b'{"a":01}', "invalid number (byte 6)"),
+    (b'{"a":"\x01"}', "(byte 6)"),
+    (b'{"a":"\\q"}', "(byte 7)"),
+    (b'{"a":1,}', "trailing comma"),
+    (b'{"a":1}{', "trailing characters (byte 7)"),
+    (b'{"a":1', "too early (after 6 bytes)"),
+    (b'{"a":"\\ud800"}', "half of a surrogate pair is no character (byte 6)"),
+    (b'{"a":"\\ud800 and then some"}', "half of a surrogate pair is no character (byte 12)"),
+    (b'{"a":"\\udc00"}', "half of a surrogate pair is no character (byte 12)"),
+    (b'{"a":{"b":["\\ud800\\u0041"]}}', "half of a surrogate pair is no character (byte 24)"),
+    (b'{"\\udbff":1}', "half of a surrogate pair is no character (byte 2)"),
+    (b'{"a":' + b"[" * 5_000 + b"]" * 5_000 + b"}", "nested too deeply"),
+    (b"[]", "got `array`"),
+    (b'"text"', "got `str`"),
+    (b"5", "got `int`"),
+]
+"""JSON that is none, or no object; and what must stand in the sentence about it."""
+
+
+def said(entry):
+    return json.loads(entry.body)
+
+
+def has_lanes(entry, *names):
+    """Whether these, and no others, are the lanes of `entry`."""
+    return entry.lanes == pack_lanes(names)
