@@ -154,7 +154,8 @@ class Drain:
     def _room(self) -> Room | None:
         """What to ask for at a time; None while what is in hand is enough."""
         room = self._window.room()
-        if room.main_entries <= 0 and room.parked_entries <= 0:
+        has_parked = self._outbox.ledger().parked > 0
+        if room.main_entries <= 0 and not (has_parked and room.parked_entries > 0):
             return None
         return structs.replace(room, main_entries=min(room.main_entries, CLAIM_ENTRIES_MAX))
 

@@ -50,6 +50,8 @@ Fields = MutableMapping[str, Any]
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 FOLD_S = 60.0
+SERVER_LOGGERS = ("aiohttp.server", "cio_buffer.server")
+"""Where aiohttp reports a request that it could not read, or a handler that broke."""
 
 
 def configure(
@@ -178,7 +180,7 @@ class LibraryHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        if record.name == "aiohttp.server":
+        if record.name in SERVER_LOGGERS:
             self._report_server(error)
         else:
             say = self._logger.error if record.levelno >= logging.ERROR else self._logger.warning

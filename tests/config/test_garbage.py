@@ -18,15 +18,21 @@ LINES = st.builds("[{}]".format, SECTIONS) | st.builds("{} = {}".format, KEYS, V
 VARIABLES = st.builds("CIO_BUFFER__{}__{}".format, SECTIONS, KEYS)
 
 
-def load_any(content: bytes, environ: dict[str, str]) -> None:
+def outcome(content: bytes, environ: dict[str, str]) -> Config | ConfigError:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "config.toml")
         file.write_bytes(content)
         try:
-            assert isinstance(load(file, environ), Config)
+            return load(file, environ)
         except ConfigError as error:
-            assert error.problems
-            assert str(error).count("\n") == 3 * len(error.problems) - 1
+            return error
+
+
+def check(answer: Config | ConfigError) -> None:
+    """Every problem is three lines, so nothing from the file breaks a block."""
+    if isinstance(answer, ConfigError):
+        assert answer.problems
+        assert str(answer).count("\n") == 3 * len(answer.problems) - 1
 
 
 RANDOM = settings(derandomize=True, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
@@ -35,10 +41,10 @@ RANDOM = settings(derandomize=True, deadline=None, max_examples=300, suppress_he
 @RANDOM
 @given(st.lists(LINES, max_size=12), st.dictionaries(VARIABLES, st.text(max_size=10), max_size=4))
 def test_lines_that_look_like_toml(lines, environ):
-    load_any("\n".join(lines).encode(), environ)
+    check(outcome("\n".join(lines).encode(), environ))
 
 
 @RANDOM
 @given(st.binary(max_size=200))
 def test_bytes(content):
-    load_any(content, {})
+    check(outcome(content, {}))

@@ -73,7 +73,7 @@ def test_every_problem_is_a_block_of_what_why_and_fix(file):
     found = problems(file)
     first, second = render(found).split("\nerror: ")
     assert first.splitlines() == [
-        f'error: unknown key "regoin" in [upstream]'.ljust(76) + f"{file}, line 2",
+        'error: unknown key "regoin" in [upstream]'.ljust(76) + f"{file}, line 2",
         '  why: ignored, it would leave region at "us"',
         '  fix: did you mean "region"?',
     ]
@@ -88,7 +88,7 @@ def test_every_problem_is_a_block_of_what_why_and_fix(file):
         ("[outbox]\nbatch_linger_s = 1", 'unknown key "batch_linger_s" in [outbox]', '"batch_linger_s" in [drain]?'),
         ("[log]\nzzz = 1", 'unknown key "zzz" in [log]', "config.example.toml"),
         ("log = 3", "log is not a section", "[log]"),
-        ("[log]\n'le\\u000avel' = 3", 'unknown key "le\\\\u000avel" in [log]', '"level"?'),
+        ('[log]\n"leve\\nl" = 3', 'unknown key "leve\\nl" in [log]', '"level"?'),
     ],
 )
 def test_what_is_not_known_gets_a_suggestion(file, text, what, fix):
