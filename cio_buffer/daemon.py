@@ -6,10 +6,10 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
-from ulid import ULID
 
 from cio_buffer import __version__
 from cio_buffer.admin.observer import Observer
@@ -21,6 +21,7 @@ from cio_buffer.delivery.drain import Drain, DrainLimits
 from cio_buffer.delivery.lanes import WindowLimits
 from cio_buffer.delivery.pacing import Pacing
 from cio_buffer.delivery.retry import Backoff, RetryPolicy
+from cio_buffer.ingest.event_id import EventIds
 from cio_buffer.ingest.intake import Intake
 from cio_buffer.ingest.routes import TrackRoutes
 from cio_buffer.ingest.track_v1 import Mapping
@@ -75,10 +76,11 @@ async def daemon(
         await transport.open()
         rooms.push_async_callback(transport.close)
         drain = build_drain(config, outbox, transport, clock=clock, chance=chance, logger=logger)
-        observer = Observer(outbox, drain, track_url=track_url, clock=clock)
+        observer = Observer(outbox, drain, track_url=track_url, clock=clock, logger=logger)
         draining = asyncio.ensure_future(drain.run())
-        auditing = asyncio.ensure_future(observer.audit())
-        rooms.push_async_callback(end_drain, drain, draining, auditing, config.drain.at_stop_for_s, stop_now)
+        rooms.push_async_callback(end_drain, drain, draining, config.drain.at_stop_for_s, stop_now)
+        for watch in (observer.audit(), observer.watch_room()):
+            rooms.push_async_callback(end, asyncio.ensure_future(watch))
         admin = AdminRoutes(observer)
         api = build_api(config, outbox, admin, clock=clock, logger=logger)
         desk = Server(admin.answer, body_max_bytes=ADMIN_BODY_MAX_BYTES, connections_max=ADMIN_CONNECTIONS_MAX)
@@ -157,31 +159,28 @@ def build_drain(
     )
 
 
-async def end_drain(
-    drain: Drain,
-    draining: "asyncio.Task[None]",
-    auditing: "asyncio.Task[None]",
-    for_s: float,
-    stop_now: asyncio.Event,
-) -> None:
+async def end_drain(drain: Drain, draining: "asyncio.Task[None]", for_s: float, stop_now: asyncio.Event) -> None:
     """One last effort, cut short by `stop_now`. What it does not deliver waits on disk."""
-    for task in (draining, auditing):
-        task.cancel()
-    await asyncio.gather(draining, auditing, return_exceptions=True)
+    await end(draining)
     effort = asyncio.ensure_future(drain.run_last_effort(for_s))
     hurry = asyncio.ensure_future(stop_now.wait())
     await asyncio.wait({effort, hurry}, return_when=asyncio.FIRST_COMPLETED)
-    effort.cancel()
-    hurry.cancel()
-    await asyncio.gather(effort, hurry, return_exceptions=True)
+    await end(effort)
+    await end(hurry)
     await drain.give_up()
+
+
+async def end(task: "asyncio.Task[Any]") -> None:
+    """Cancel a task, and wait until it is over. What it raised was looked at elsewhere, or matters no more."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def build_api(
     config: Config, outbox: Outbox, admin: AdminRoutes, *, clock: Clock, logger: FilteringBoundLogger
 ) -> Server:
     """The apps' door: the Track API, and the probes."""
-    intake = Intake(outbox, clock=clock, new_id=lambda now: str(ULID.from_timestamp(now)))
+    intake = Intake(outbox, clock=clock, new_id=EventIds(random.SystemRandom()).new)
     mapping = Mapping(identifiers=config.upstream.identifiers, anonymous=config.upstream.anonymous)
     track = TrackRoutes(intake, mapping, logger)
 

@@ -1,5 +1,7 @@
 """Looks at the rooms and says how they are."""
 
+from structlog.typing import FilteringBoundLogger
+
 from cio_buffer import __version__
 from cio_buffer.admin.status import (
     DrainStatus,
@@ -13,7 +15,14 @@ from cio_buffer.admin.status import (
 from cio_buffer.clock import Clock
 from cio_buffer.delivery.drain import Drain
 from cio_buffer.outbox.contract import Outbox
+from cio_buffer.telemetry import log
 
+LOOK_EVERY_S = 1.0
+ROOM_EVENTS = {
+    "outbox_full": (log.OUTBOX_FULL, log.OUTBOX_HAS_ROOM),
+    "disk_low": (log.DISK_LOW, log.DISK_RECOVERED),
+    "store_unwritable": (log.STORE_UNWRITABLE, log.STORE_RECOVERED),
+}
 AUDIT_REST_S, AUDIT_SHARE = 1.0, 50
 """After a real count: rest at least so long, and so many times as long as the count took."""
 
@@ -21,8 +30,11 @@ AUDIT_REST_S, AUDIT_SHARE = 1.0, 50
 class Observer:
     """Takes the snapshot."""
 
-    def __init__(self, outbox: Outbox, drain: Drain, *, track_url: str, clock: Clock) -> None:
+    def __init__(
+        self, outbox: Outbox, drain: Drain, *, track_url: str, clock: Clock, logger: FilteringBoundLogger
+    ) -> None:
         self._outbox, self._drain = outbox, drain
+        self._logger = logger
         self._track_url = track_url
         self._clock = clock
         self._began = clock.monotonic()
@@ -56,6 +68,23 @@ class Observer:
             upstream=self._upstream(),
             passthrough=PassthroughStatus(),
         )
+
+    async def watch_room(self) -> None:
+        """Say so when the outbox begins or ceases to refuse operations."""
+        before = ""
+        while True:
+            after = self._outbox.condition().refusing
+            if after != before:
+                self._report_room(before, after)
+            before = after
+            await self._clock.sleep(LOOK_EVERY_S)
+
+    def _report_room(self, before: str, after: str) -> None:
+        if before:
+            self._logger.info(ROOM_EVENTS[before][1])
+        if after:
+            condition = self._outbox.condition()
+            self._logger.error(ROOM_EVENTS[after][0], bytes=condition.bytes_used, bytes_max=condition.bytes_max)
 
     async def audit(self) -> None:
         """Hold a real count against the running totals, again and again."""

@@ -10,7 +10,7 @@ import msgspec
 
 from cio_buffer.admin.status import Status
 from cio_buffer.cli import complain
-from cio_buffer.config import ConfigError, find, load, render
+from cio_buffer.config import ConfigError, find, glance, render
 
 UNREACHABLE, BAD_CONFIG = 69, 78
 TIMEOUT_S = 10.0
@@ -51,7 +51,7 @@ def status(config_path: Path | None, admin_path: str | None, *, as_json: bool) -
 
 
 def admin_socket_of(config_path: Path | None) -> str:
-    return load(find(config_path, os.environ), os.environ).admin.unix_path
+    return glance(find(config_path, os.environ), os.environ).admin.unix_path
 
 
 def get(socket_path: str, path: str) -> bytes:

@@ -5,7 +5,7 @@
 
 from cio_buffer.config.addresses import Address, parse_http_address
 from cio_buffer.config.keys import Admin, Config, Drain, Listen, Log, Outbox, Retry, Upstream
-from cio_buffer.config.loading import find, load
+from cio_buffer.config.loading import find, glance, load
 from cio_buffer.config.problems import ConfigError, Problem, render
 from cio_buffer.config.secret import Secret
 
@@ -23,6 +23,7 @@ __all__ = [
     "Secret",
     "Upstream",
     "find",
+    "glance",
     "load",
     "parse_http_address",
     "render",

@@ -30,6 +30,14 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     return msgspec.structs.replace(config, upstream=msgspec.structs.replace(config.upstream, track_api_key=key))
 
 
+def glance(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """Read without checking, and without the key: enough to find the daemon that runs with it.
+
+    Raises ConfigError where the file cannot be read at all.
+    """
+    return read(gather(path, environ).given)[0]
+
+
 def find(flag: Path | None, environ: Mapping[str, str]) -> Path | None:
     """The config file: the flag's, else $CIO_BUFFER_CONFIG, else the system's if there is one."""
     if flag:

@@ -1,0 +1,122 @@
+"""The real daemon, as a process of its own, with real sockets and a real store in a folder of the test's."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientSession, ClientTimeout, UnixConnector
+
+SITE_ID, TRACK_KEY = "site", "key"
+PATIENCE_S = 30.0
+CONFIG = """\
+[listen]
+unix_path = "{folder}/api.sock"
+http_address = "127.0.0.1:0"
+[admin]
+unix_path = "{folder}/admin.sock"
+[upstream]
+track_url = "{url}"
+site_id = "site"
+track_api_key = "key"
+request_timeout_s = 5
+[outbox]
+path = "{folder}/store/outbox.db"
+disk_free_min_bytes = 0
+[retry]
+backoff_first_s = 0.05
+backoff_max_s = 0.2
+[drain]
+rate_max_per_s = 2000
+at_stop_for_s = 2
+{more}
+"""
+
+
+class Daemon:
+    """`cio-buffer run`. Start it, kill it, start it again on the same store."""
+
+    def __init__(self, folder: Path, track_url: str, *, more: str = "", environ: Mapping[str, str] | None = None) -> None:
+        """`more` goes at the end of the config, which is then inside `[drain]`."""
+        self.folder = folder
+        self.config = folder / "config.toml"
+        self.config.write_text(CONFIG.format(folder=folder, url=track_url, more=more))
+        self._environ = {k: v for k, v in os.environ.items() if not k.startswith("CIO_BUFFER")} | dict(environ or {})
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = folder / "daemon.log"
+
+    async def __aenter__(self) -> "Daemon":
+        self._api = ClientSession(connector=UnixConnector(str(self.folder / "api.sock")), timeout=ClientTimeout(PATIENCE_S))
+        self._admin = ClientSession(connector=UnixConnector(str(self.folder / "admin.sock")), timeout=ClientTimeout(5))
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._api.close()
+        await self._admin.close()
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            await asyncio.to_thread(self.process.wait)
+
+    async def start(self) -> float:
+        """Start the process; returns after how many seconds it was ready."""
+        began = time.monotonic()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "cio_buffer", "run", "--config", str(self.config)],
+                stderr=log,
+                stdout=log,
+                env=self._environ,
+            )
+        while self.process.poll() is None and time.monotonic() - began < PATIENCE_S:
+            try:
+                await self.status()
+            except OSError:
+                await asyncio.sleep(0.01)
+            else:
+                return time.monotonic() - began
+        raise AssertionError(f"the daemon did not start: {self.log.read_text()}")
+
+    async def kill(self) -> None:
+        """End it as a power cut would: no handler runs."""
+        assert self.process
+        self.process.kill()
+        await asyncio.to_thread(self.process.wait)
+
+    async def stop(self) -> int:
+        """End it politely; returns its exit code."""
+        assert self.process
+        self.process.send_signal(signal.SIGTERM)
+        return await asyncio.to_thread(self.process.wait, PATIENCE_S)
+
+    async def status(self) -> dict[str, Any]:
+        async with self._admin.get("http://localhost/status") as answer:
+            found: dict[str, Any] = await answer.json()
+            return found
+
+    async def http_url(self) -> str:
+        """Where the TCP door is this time."""
+        return next(place for place in (await self.status())["listening"] if place.startswith("http:"))
+
+    async def call(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> tuple[int, bytes]:
+        """Call the API over the UNIX socket: (status, body)."""
+        data = raw if raw is not None else None if body is None else json.dumps(body).encode()
+        async with self._api.request(method, f"http://localhost{path}", data=data) as answer:
+            return answer.status, await answer.read()
+
+    async def until_empty(self) -> dict[str, Any]:
+        """Wait until nothing is held any more; returns the status then."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            status = await self.status()
+            ledger = status["ledger"]
+            if not ledger["pending"] + ledger["held"] + ledger["in_flight"]:
+                return status
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"still not empty: {status}")
