@@ -84,7 +84,9 @@ async def play() -> int:
 async def tell_the_story(running: "Running", faults: Faults, show: "Show") -> None:
     """Traffic all the while; Customer.io fails in the middle of it."""
     watching = asyncio.ensure_future(show.watch())
-    show.say("An app signs up 10 people, then reports what they do: through the official SDK, and over the UNIX socket.")
+    show.say(
+        "An app signs up 10 people, then reports what they do: through the official SDK, and over the UNIX socket."
+    )
     await asyncio.to_thread(sign_up, running.http_url)
     await traffic(running, range(0, 2))
     show.say("Customer.io loses two answers: it took the requests in, and the connection broke before it said so.")
@@ -130,7 +132,13 @@ def report(http_url: str, number: int) -> None:
 def batch_of(number: int) -> list[dict[str, object]]:
     """A v2 batch, as an app would send it: without ids and timestamps, which the daemon adds."""
     return [
-        {"type": "person", "action": "event", "identifiers": {"id": str(person)}, "name": "bought", "attributes": {"n": number}}
+        {
+            "type": "person",
+            "action": "event",
+            "identifiers": {"id": str(person)},
+            "name": "bought",
+            "attributes": {"n": number},
+        }
         for person in range(len(PEOPLE))
     ]
 
@@ -261,7 +269,9 @@ class Show:
             f"counted twice {arrived.counted_twice}"
         )
         if ledger.dead_lettered:
-            click.echo("  One operation was meant to be refused: it is a dead letter with Customer.io's reason, its batch went through.")
+            click.echo(
+                "  One operation was meant to be refused: it is a dead letter with Customer.io's reason, its batch went through."
+            )
         ok = adds_up and agrees and ledger.balanced
         if not ok:
             click.secho("The books do not add up.", fg="red", err=True)
@@ -283,5 +293,7 @@ class Arrived:
         self.requests = sandbox.ledger.requests_total
         self.statuses = Counter(str(request.status or "no answer") for request in sandbox.ledger.requests)
         told = [[event.data["n"] for event in person.events] for person in sandbox.workspace.people.everyone()]
-        self.disorder = sum(later < earlier for numbers in told for earlier, later in zip(numbers, numbers[1:], strict=False))
+        self.disorder = sum(
+            later < earlier for numbers in told for earlier, later in zip(numbers, numbers[1:], strict=False)
+        )
         self.counted_twice = sum(len(numbers) - len(set(numbers)) for numbers in told)

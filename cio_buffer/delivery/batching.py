@@ -66,4 +66,3 @@ def free_followers(member: Claimed, joinable: Queue) -> None:
         follower.joined_by += 1
         if follower.joined_by == follower.waits_for and follower.call is None and follower.state is State.WAITING:
             heappush(joinable, (follower.entry.seq, follower))
-

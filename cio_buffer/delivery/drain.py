@@ -234,9 +234,7 @@ class Drain:
             if lease is self._lease:
                 self._count_in_flight(batch, -1)
 
-    async def _settle(
-        self, batch: list[Claimed], verdicts: Sequence[Verdict], lease: Lease, *, is_calm: bool
-    ) -> None:
+    async def _settle(self, batch: list[Claimed], verdicts: Sequence[Verdict], lease: Lease, *, is_calm: bool) -> None:
         """Turn verdicts into settlements, and have those that end a claim written."""
         leaving: Leaving = []
         again: list[Claimed] = []

@@ -1,12 +1,14 @@
 """The loop, one step at a time."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 
+from cio_buffer.outbox.entry import Settled
 from cio_buffer.upstream.transport import Reply
 from tests.delivery.world import World
 
@@ -179,8 +181,64 @@ async def test_a_lost_lease_drops_what_is_in_hand_and_nothing_of_the_outbox(worl
     assert world.outbox.ledger().delivered == 3
 
 
+async def test_a_call_of_a_person_waits_for_the_batch_before_it_and_never_joins_it(world: World) -> None:
+    await world.append(world.entry(1, "id:ann"), world.entry(2, "id:ann", v1=True), world.entry(3, "id:ann"))
+    await world.until_idle()
+    assert world.api.seen == [[1], [2], [3]]
+
+
+async def test_a_request_keeps_its_slot_until_its_settlement_has_committed(tmp_path: Path) -> None:
+    """Else a crash would send again more than what was under way."""
+    world = await World(tmp_path, in_flight_max=1, entries_max=1).open()
+    lease = await world.outbox.acquire()
+    committed = asyncio.Event()
+
+    class SlowLease:
+        good_until = lease.good_until
+        claim = lease.claim
+
+        async def settle(self, settled: Sequence[Settled]) -> None:
+            await committed.wait()
+            await lease.settle(settled)
+
+    world.drain._lease = SlowLease()
+    await world.append(world.entry(1, "id:ann"), world.entry(2, "id:bob"))
+    assert await world.drain.step() == 1
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert world.api.taken == [1]
+    assert await world.drain.step() == 0
+    committed.set()
+    await world.drain.flights()
+    assert await world.step() == 1
+    await world.close()
+
+
+async def test_what_comes_back_after_the_lease_was_lost_touches_nothing(world: World) -> None:
+    world.api.gate = asyncio.Event()
+    world.api.will_answer(503)
+    await world.append(world.entry(1, "id:ann"))
+    await world.drain.step()
+    while not world.api.seen:
+        await asyncio.sleep(0)
+    await world.outbox.acquire()
+    await world.append(world.entry(2, "id:ann"))
+    await world.drain.step()  # finds that the lease is gone
+    await world.drain.step()  # and begins again
+    world.api.gate.set()
+    await world.drain.flights()
+    await world.until_idle()
+    assert world.api.seen == [[1], [1, 2]]
+
+
 async def test_an_anonymous_event_that_v2_refuses_for_its_identifier_is_said_in_v1(world: World) -> None:
-    said = {"type": "person", "action": "event", "identifiers": {"anonymous_id": "a"}, "name": "x", "attributes": {"n": 1}}
+    said = {
+        "type": "person",
+        "action": "event",
+        "identifiers": {"anonymous_id": "a"},
+        "name": "x",
+        "attributes": {"n": 1},
+    }
     await world.append(structs.replace(world.entry(1, "anonymous_id:a", kind="event"), body=json.dumps(said).encode()))
     world.api.will_answer(lambda _: complaint(0, field="identifiers.anonymous_id"))
     await world.until_idle()

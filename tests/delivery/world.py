@@ -39,7 +39,9 @@ class TrackApi:
 
     async def send(self, request: Request) -> Reply:
         body = json.loads(request.body)
-        operations = body["batch"] if request.path == "/api/v2/batch" else [body]
+        is_batch = request.path == "/api/v2/batch"
+        operations = body["batch"] if is_batch else [body]
+        assert not (is_batch and any(operation.get("is_v1") for operation in operations))
         self.seen.append([number_of(operation) for operation in operations])
         self.paths.append(request.path)
         reply = (self.answers.pop(0) if self.answers else self.otherwise)(operations)
@@ -55,7 +57,9 @@ class TrackApi:
 
 def number_of(operation: dict[str, object]) -> int:
     """What the test calls an operation: on v2 among the attributes of an event, on v1 in its data."""
-    return next(part["n"] for part in (operation, operation.get("attributes"), operation.get("data")) if part and "n" in part)
+    return next(
+        part["n"] for part in (operation, operation.get("attributes"), operation.get("data")) if part and "n" in part
+    )
 
 
 class World:
@@ -66,7 +70,13 @@ class World:
         self.api = TrackApi()
         self.folder = folder
         self.chance = random.Random(seed)
-        self.limits = {"entries_max": 1_000, "linger_s": 0.0, "in_flight_max": 4, "v1_max": 100, "window": 1_000} | limits
+        self.limits = {
+            "entries_max": 1_000,
+            "linger_s": 0.0,
+            "in_flight_max": 4,
+            "v1_max": 100,
+            "window": 1_000,
+        } | limits
 
     async def open(self) -> "World":
         self.outbox = SqliteOutbox(
@@ -109,7 +119,7 @@ class World:
         return NewEntry(
             kind=kind,
             lanes=pack_lanes(lanes),
-            body=json.dumps({"n": n}).encode(),
+            body=json.dumps({"n": n, "is_v1": v1}).encode(),
             accepted_at_ms=int(self.clock.now() * 1000),
             call="POST /api/v1/events" if v1 else None,
         )

@@ -7,11 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from aiohttp import ClientSession, ClientTimeout, UnixConnector
+from aiohttp import BasicAuth, ClientError, ClientSession, ClientTimeout, UnixConnector
+
+from cio_buffer.clock import SystemClock
+from cio_buffer.outbox.contract import Dead
+from cio_buffer.outbox.sqlite import SqliteOutbox
 
 SITE_ID, TRACK_KEY = "site", "key"
 PATIENCE_S = 30.0
@@ -38,31 +42,43 @@ at_stop_for_s = 2
 {more}
 """
 
+Door = Literal["unix", "tcp"]
+
 
 class Daemon:
     """`cio-buffer run`. Start it, kill it, start it again on the same store."""
 
-    def __init__(self, folder: Path, track_url: str, *, more: str = "", environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, track_url: str, *, more: str = "", environ: Mapping[str, str] | None = None
+    ) -> None:
         """`more` goes at the end of the config, which is then inside `[drain]`."""
         self.folder = folder
         self.config = folder / "config.toml"
         self.config.write_text(CONFIG.format(folder=folder, url=track_url, more=more))
-        self._environ = {k: v for k, v in os.environ.items() if not k.startswith("CIO_BUFFER")} | dict(environ or {})
+        self.store = folder / "store" / "outbox.db"
+        self._environ = clean_environ() | dict(environ or {})
         self.process: subprocess.Popen[bytes] | None = None
         self.log = folder / "daemon.log"
+        self._url = ""
 
     async def __aenter__(self) -> "Daemon":
-        self._api = ClientSession(connector=UnixConnector(str(self.folder / "api.sock")), timeout=ClientTimeout(PATIENCE_S))
+        patience = ClientTimeout(PATIENCE_S)
+        self._unix = ClientSession(connector=UnixConnector(str(self.folder / "api.sock")), timeout=patience)
+        self._tcp = ClientSession(auth=BasicAuth(SITE_ID, TRACK_KEY), timeout=patience)
         self._admin = ClientSession(connector=UnixConnector(str(self.folder / "admin.sock")), timeout=ClientTimeout(5))
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._api.close()
-        await self._admin.close()
+        for session in (self._unix, self._tcp, self._admin):
+            await session.close()
         if self.process and self.process.poll() is None:
             self.process.kill()
-            await asyncio.to_thread(self.process.wait)
+            self.process.wait()
 
     async def start(self) -> float:
         """Start the process; returns after how many seconds it was ready."""
@@ -76,10 +92,11 @@ class Daemon:
             )
         while self.process.poll() is None and time.monotonic() - began < PATIENCE_S:
             try:
-                await self.status()
-            except OSError:
+                listening = (await self.status())["listening"]
+            except (OSError, ClientError):
                 await asyncio.sleep(0.01)
             else:
+                self._url = next(place for place in listening if place.startswith("http:"))
                 return time.monotonic() - began
         raise AssertionError(f"the daemon did not start: {self.log.read_text()}")
 
@@ -91,8 +108,16 @@ class Daemon:
 
     async def stop(self) -> int:
         """End it politely; returns its exit code."""
+        self.signal(signal.SIGTERM)
+        return await self.ended()
+
+    def signal(self, number: signal.Signals) -> None:
         assert self.process
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Wait until it has ended by itself; returns its exit code."""
+        assert self.process
         return await asyncio.to_thread(self.process.wait, PATIENCE_S)
 
     async def status(self) -> dict[str, Any]:
@@ -102,12 +127,20 @@ class Daemon:
 
     async def http_url(self) -> str:
         """Where the TCP door is this time."""
-        return next(place for place in (await self.status())["listening"] if place.startswith("http:"))
+        return self._url
 
-    async def call(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> tuple[int, bytes]:
-        """Call the API over the UNIX socket: (status, body)."""
+    async def call(
+        self, method: str, path: str, body: object = None, raw: bytes | None = None, *, door: Door = "unix"
+    ) -> tuple[int, bytes]:
+        """Call the API: (status, body)."""
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
-        async with self._api.request(method, f"http://localhost{path}", data=data) as answer:
+        session, base = (self._unix, "http://localhost") if door == "unix" else (self._tcp, self._url)
+        async with session.request(method, base + path, data=data) as answer:
+            return answer.status, await answer.read()
+
+    async def admin(self, path: str) -> tuple[int, bytes]:
+        """Ask the admin socket: (status, body)."""
+        async with self._admin.get(f"http://localhost{path}") as answer:
             return answer.status, await answer.read()
 
     async def until_empty(self) -> dict[str, Any]:
@@ -120,3 +153,21 @@ class Daemon:
                 return status
             await asyncio.sleep(0.02)
         raise AssertionError(f"still not empty: {status}")
+
+    async def dead_letters(self) -> Sequence[Dead]:
+        """What it gave up on. To be asked when it has ended."""
+        outbox = SqliteOutbox(self.store, clock=SystemClock(), bytes_max=2**30, disk_free_min_bytes=0)
+        await outbox.open()
+        try:
+            return await outbox.dead_letters(limit=100_000)
+        finally:
+            await outbox.close()
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """What it has logged so far."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+
+def clean_environ() -> dict[str, str]:
+    """The environment without any settings of ours."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("CIO_BUFFER") and k != "STATE_DIRECTORY"}
