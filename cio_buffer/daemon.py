@@ -184,7 +184,7 @@ def build_api(
     mapping = Mapping(identifiers=config.upstream.identifiers, anonymous=config.upstream.anonymous)
     track = TrackRoutes(intake, mapping, logger)
 
-    async def answer(request: web.BaseRequest, body: bytes) -> web.Response:
+    async def answer(request: web.BaseRequest, body: bytes) -> web.StreamResponse:
         path = request.raw_path
         if not path.startswith("/api/") and (probed := await admin.probe(path.partition("?")[0])):
             return probed

@@ -36,7 +36,7 @@ BUSY = (
     b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(BUSY_BODY), BUSY_BODY)
 )
 
-Answer = Callable[[web.BaseRequest, bytes], Awaitable[web.Response]]
+Answer = Callable[[web.BaseRequest, bytes], Awaitable[web.StreamResponse]]
 
 
 class Server:
@@ -169,7 +169,7 @@ def quiet_logger() -> logging.Logger:
 
 
 def tells_no_payload(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError | web.RequestPayloadError))
 
 
 def complain(status: int, sentence: str) -> web.Response:

@@ -11,6 +11,7 @@ from cio_buffer.errors import InvalidOperation, OutboxFull, OutboxUnavailable, P
 from cio_buffer.ingest import track_v1, track_v2
 from cio_buffer.ingest.intake import Intake
 from cio_buffer.ingest.reading import check_text
+from cio_buffer.ingest.taken import taken
 from cio_buffer.ingest.track_v1 import Mapping, read_person
 from cio_buffer.ingest.track_v2 import Acceptance
 from cio_buffer.outbox.entry import NewEntry
@@ -39,7 +40,7 @@ class TrackRoutes:
         self._mapping = mapping
         self._logger = logger
 
-    async def answer(self, request: web.BaseRequest, body: bytes) -> web.Response:
+    async def answer(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
         """Store what `request` asks for, then say so; or say in the vendor's words why not."""
         path = request.raw_path.partition("?")[0]
         is_v2 = path.startswith(V2_ROOT)
@@ -59,16 +60,16 @@ class TrackRoutes:
             text = "The outbox cannot be written at present; send it again"
             return no_room("store_unwritable", text, UNAVAILABLE_RETRY_AFTER_S, is_v2=is_v2)
 
-    async def _take(self, request: web.BaseRequest, path: str, body: bytes) -> web.Response:
+    async def _take(self, request: web.BaseRequest, path: str, body: bytes) -> web.StreamResponse:
         check_text(body)
         method = request.method
         acceptance = self._intake.acceptance(f"{method} {shape_of(path)}", traceparent_of(request))
         if path == V2_BATCH and method == "POST":
-            taken = track_v2.read_batch(body, acceptance)
-            await self._intake.store(taken.entries)
-            return partly_taken(taken.problems) if taken.problems else all_taken()
+            batch = track_v2.read_batch(body, acceptance)
+            await self._intake.store(batch.entries)
+            return partly_taken(batch.problems) if batch.problems else taken(request, acceptance.timestamp)
         await self._intake.store(self._entries(method, path, body, acceptance))
-        return all_taken()
+        return taken(request, acceptance.timestamp)
 
     def _entries(self, method: str, path: str, body: bytes, acceptance: Acceptance) -> list[NewEntry]:
         if path.startswith(V1_CUSTOMERS):
@@ -110,11 +111,6 @@ def shape_of(path: str) -> str:
     if path.startswith(V1_CUSTOMERS):
         return V1_CUSTOMERS + ("{id}/events" if path.endswith("/events") else "{id}")
     return path
-
-
-def all_taken() -> web.Response:
-    """Customer.io's own answer, to the byte: some SDKs take any other status for a failure."""
-    return web.Response(body=b"{}\n", content_type=JSON, charset="utf-8")
 
 
 def partly_taken(problems: list[tuple[int, Problem]]) -> web.Response:
