@@ -7,10 +7,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 BODY = b"{}\n"
-HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\n"
-    b"Content-Length: %d\r\nDate: %b\r\n\r\n%b"
-)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\nDate: %b\r\n\r\n%b"
 
 
 def taken(request: web.BaseRequest, now: int) -> web.StreamResponse:
