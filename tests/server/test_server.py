@@ -85,10 +85,11 @@ async def test_a_body_may_come_in_chunks(port):
         assert (await read_reply(reader)).body == b"body"
 
 
-async def test_a_body_may_be_compressed(port):
+async def test_a_compressed_body_is_not_taken(port, room):
+    """No SDK sends one, and half a stream would pass for an empty body."""
     packed = zlib.compress(b"body" * 10)
     reply = await ask(port, request("POST", "/", packed, "Host: localhost", "Content-Encoding: deflate"))
-    assert reply.body == b"body" * 10
+    assert (reply.status, room.asked) == (415, [])
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,6 @@ async def test_a_body_has_a_most(port):
     for sent in (
         request("POST", "/", too_much),
         CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(too_much), too_much),
-        request("POST", "/", zlib.compress(too_much), "Host: localhost", "Content-Encoding: deflate"),
     ):
         async with connect(port) as (reader, writer):
             writer.write(sent)
@@ -180,7 +180,6 @@ async def test_a_request_is_heard_whose_sender_says_no_more(port, room, caplog):
         b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nsecret",
         b"POST /\xff\xfe HTTP/1.1\r\nHost: localhost\r\nX: " + b"secret" * 10_000 + b"\r\n\r\n",
         CHUNKED + b"secret\r\n",
-        request("POST", "/", b"secret", "Host: localhost", "Content-Encoding: gzip"),
     ],
 )
 async def test_garbage_is_a_bad_request_and_is_not_logged(port, room, caplog, garbage):
