@@ -1,0 +1,1 @@
+"""How fast, how small, how soon: numbers, not tests. `python -m tests.bench --help`."""

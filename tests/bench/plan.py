@@ -1,0 +1,31 @@
+"""How large and how long each benchmark is."""
+
+from msgspec import Struct
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """The defaults are the sizes that the goals name. `rounds` of a benchmark are interleaved with its floor's."""
+
+    accept_rounds: int = 7
+    accept_round_s: float = 5.0
+    connections: int = 64
+    store_pending: tuple[int, ...] = (1_000, 100_000, 1_000_000, 5_000_000)
+    store_rounds: int = 15
+    pending_entries: int = 1_000_000
+    memory_load_s: float = 20.0
+    start_rounds: int = 5
+    drain_rounds: int = 3
+    drain_entries: int = 200_000
+
+
+QUICK = Plan(
+    accept_rounds=3,
+    accept_round_s=2.0,
+    store_pending=(1_000, 50_000, 500_000),
+    store_rounds=5,
+    pending_entries=200_000,
+    memory_load_s=5.0,
+    start_rounds=3,
+    drain_rounds=1,
+    drain_entries=50_000,
+)
