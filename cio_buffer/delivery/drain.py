@@ -110,6 +110,8 @@ class Drain:
             self._start_over()
         except OutboxUnavailable:
             self._may_claim = True  # the store cannot be read just now; `_idle_s` says when to ask again
+        if not (self.pacing.failures and self._window.has_untried):
+            self._window.retry()
         sent = 0
         while self._lease and self._may_start(self._lease) and (batch := self._next()):
             self._start(batch, self._lease)
@@ -226,15 +228,17 @@ class Drain:
         try:
             reply = await self._transport.send(request)
             verdicts = judge(reply, entries=len(batch), is_v1=batch[0].call is not None, now=self._clock.now())
-            is_calm = self.pacing.failures == 0
+            is_its_own = not (self.pacing.failures and self._window.has_untried)
             self._learn(reply, verdicts[0], sent_at=sent_at, entries=len(batch))
-            await self._settle(batch, verdicts, lease, is_calm=is_calm)
+            await self._settle(batch, verdicts, lease, is_its_own=is_its_own)
         finally:
             self.pacing.ended()
             if lease is self._lease:
                 self._count_in_flight(batch, -1)
 
-    async def _settle(self, batch: list[Claimed], verdicts: Sequence[Verdict], lease: Lease, *, is_calm: bool) -> None:
+    async def _settle(
+        self, batch: list[Claimed], verdicts: Sequence[Verdict], lease: Lease, *, is_its_own: bool
+    ) -> None:
         """Turn verdicts into settlements, and have those that end a claim written."""
         leaving: Leaving = []
         again: list[Claimed] = []
@@ -245,7 +249,7 @@ class Drain:
                 claimed,
                 verdict,
                 company=len(batch),
-                is_calm=is_calm,
+                is_its_own=is_its_own,
                 now=self._clock.now(),
                 jitter=self._chance.random(),
             )
@@ -264,7 +268,7 @@ class Drain:
             return
         for claimed, until_ms in aside:
             leaving += self._window.park(claimed, until_ms)
-        self._window.give_back(again)
+        self._window.give_back(again, is_tried=self.pacing.failures > 0)
         await self._settle_aside(leaving, lease)
 
     async def _settle_aside(self, leaving: Leaving, lease: Lease) -> None:

@@ -37,6 +37,7 @@ class Window:
         self._lanes: dict[int, list[Claimed]] = {}  # in order; never empty
         self._ready: Queue = []
         self._ready_v1: Queue = []
+        self._tried: list[Claimed] = []
         self._ready_bytes = 0
         self._entries = {True: 0, False: 0}  # by is_from_parked
         self._bytes = {True: 0, False: 0}
@@ -84,11 +85,25 @@ class Window:
         claimed.state = State.IN_FLIGHT
         return claimed
 
-    def give_back(self, batch: Iterable[Claimed]) -> None:
-        """What was in flight is to be sent again."""
+    def give_back(self, batch: Iterable[Claimed], *, is_tried: bool) -> None:
+        """What was in flight is to be sent again; where it was tried in vain, after all that was not, in `retry`."""
         for claimed in batch:
             claimed.state = State.WAITING
+            if is_tried and not claimed.waits_for:
+                self._tried.append(claimed)
+            else:
+                self._make_ready(claimed)
+
+    def retry(self) -> None:
+        """Begin anew with all that was tried in vain, in order."""
+        tried, self._tried = self._tried, []
+        for claimed in tried:
             self._make_ready(claimed)
+
+    @property
+    def has_untried(self) -> bool:
+        """Whether anything may leave that has not been tried in vain."""
+        return bool(self._ready or self._ready_v1)
 
     def park(self, claimed: Claimed, due_at_ms: int) -> Leaving:
         """Move an entry aside until then, and with it all that waits for it, also indirectly.

@@ -52,11 +52,12 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     keep_trying_for_s: float
 
     def settle(
-        self, claimed: Claimed, verdict: Verdict, *, company: int, is_calm: bool, now: float, jitter: float
+        self, claimed: Claimed, verdict: Verdict, *, company: int, is_its_own: bool, now: float, jitter: float
     ) -> Outcome:
         """Say what becomes of an entry that was sent with `company` entries in all, itself included.
 
-        `is_calm`: nothing else failed just before, so that its trouble is taken for its own. `now` is Unix seconds.
+        `is_its_own`: nothing else failed just before, or nothing else is left to try, so that trouble is taken for the
+        fault of somebody in the request. `now` is Unix seconds.
         """
         match verdict.meaning:
             case Meaning.DELIVERED:
@@ -69,10 +70,12 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
                 return self._in_v1(claimed, verdict) or dead(verdict.reason, verdict)
         if self.keep_trying_for_s and now - claimed.entry.accepted_at_ms / 1000 > self.keep_trying_for_s:
             return dead("expired", verdict)
-        if company == 1 and is_calm and not verdict.is_blameless:
+        if not is_its_own or verdict.is_blameless:
+            return Again(claimed.company_max)
+        if company == 1:
             wait_s = max(self.backoff.wait_s(claimed.attempts, jitter), verdict.retry_after_s)
             return HeldBack(int((now + wait_s) * 1000))
-        return Again(claimed.company_max)
+        return Again(min((company + 1) // 2, claimed.company_max))
 
     def _in_v1(self, claimed: Claimed, verdict: Verdict) -> InV1 | None:
         """v1 takes what v2 has no room for, and anonymous events for certain: v2's taking them is undocumented."""

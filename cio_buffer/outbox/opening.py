@@ -15,13 +15,16 @@ from cio_buffer.outbox import schema
 
 NETWORK_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs", "afs"}
 
+WAL_BYTES_KEPT = 16_777_216
+"""Not 0: a WAL that is kept is overwritten in place, which syncs faster than growing."""
+
 SETTINGS = {
     "page_size": 4096,  # larger pages write 2 to 3 times the WAL bytes for batches of 10 to 100
     "auto_vacuum": 0,
     "journal_mode": "wal",
     "synchronous": 2,  # FULL: in WAL mode NORMAL can lose the last commits in a power cut, and our 200 promised them
     "wal_autocheckpoint": 0,  # automatic checkpoints swallow I/O errors; the writer makes its own
-    "journal_size_limit": 67_108_864,  # not 0: a recycled WAL is overwritten in place, which syncs faster than growing
+    "journal_size_limit": WAL_BYTES_KEPT,
     "busy_timeout": 5_000,
     "cache_size": -16_384,
     "mmap_size": 0,  # with mmap an I/O error becomes SIGBUS
@@ -36,7 +39,7 @@ Connect = Callable[[str], sqlite3.Connection]
 
 def connect(path: str) -> sqlite3.Connection:
     """Open `path`; transactions are ours to begin and end."""
-    return sqlite3.connect(path, isolation_level=None, cached_statements=64)
+    return sqlite3.connect(path, isolation_level=None, cached_statements=128)
 
 
 class StoreLock:

@@ -65,6 +65,6 @@ def migrate(connection: sqlite3.Connection) -> bool:
     pending = bool(migrations.pending(db))
     if pending:
         migrations.apply(db)
-    if pending or connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:  # a crash may have come between
+    if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:  # not `pending`: a crash may come between
         connection.execute(f"PRAGMA user_version = {VERSION}")
     return pending

@@ -11,16 +11,14 @@ from cio_buffer.clock import Clock
 from cio_buffer.outbox import tables
 from cio_buffer.outbox.contract import Ledger
 from cio_buffer.outbox.entry import NewEntry
-from cio_buffer.outbox.opening import Connect, open_store, pragma
+from cio_buffer.outbox.opening import WAL_BYTES_KEPT, Connect, open_store, pragma
 
 SEQS_RESERVED = 1_000_000
 """How many numbers are promised at a time never to be used twice: one more page written per million entries."""
 
-CHECKPOINT_PAGES = 4_000
-"""16 MiB of WAL. A checkpoint stalls the writer 8 to 13 ms; a larger WAL makes a start after a crash slower."""
-
-PAGES_PER_COMMIT, BYTES_PER_PAGE = 5, 3_000
-"""How fast the WAL is taken to grow between checkpoints: SQLite says how long it is only when one is made."""
+CHECKPOINT_BYTES = WAL_BYTES_KEPT
+"""How long the WAL may get. A checkpoint of so much stalls the writer 8 to 13 ms; more makes a start after a crash
+slower."""
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -33,7 +31,8 @@ class Store:
         self._clock = clock
         self._connect = connect
         self._bytes_max, self._disk_free_min_bytes = bytes_max, disk_free_min_bytes
-        self._wal_pages = 0.0
+        self._wal = path.with_name(path.name + "-wal")
+        self._checkpoint_at = CHECKPOINT_BYTES
         self._looked_at = -math.inf
         self.counts: dict[str, int] = {}
         self.next_seq = 1
@@ -51,7 +50,7 @@ class Store:
         self.committed_seq = max(self.counts["seq_reserved"], tables.highest_seq(db))
         self.next_seq = self.committed_seq + 1
         # The second line of defence: beyond the quota SQLite itself says FULL, and deletes still work.
-        db.execute(f"PRAGMA max_page_count = {self._bytes_max // 4096 + CHECKPOINT_PAGES}").fetchall()
+        db.execute(f"PRAGMA max_page_count = {(self._bytes_max + CHECKPOINT_BYTES) // 4096}").fetchall()
         self._look_at_room(db)
         return db
 
@@ -65,7 +64,6 @@ class Store:
             entries = [entry for append in appends for entry in append]
             tables.insert(db, entries, numbers[0].start)
             self.counts["accepted"] += len(entries)
-            self._wal_pages += sum(len(entry.body) for entry in entries) / BYTES_PER_PAGE
         return numbers
 
     def revive(self, db: sqlite3.Connection, seqs: Sequence[int]) -> int:
@@ -83,13 +81,14 @@ class Store:
         """Write the ledger with what it counts. A commit that counts nothing is a probe, and has to write too."""
         if self.next_seq > self.counts["seq_reserved"]:
             self.counts["seq_reserved"] = self.next_seq + SEQS_RESERVED
+        elif self.counts == self.committed:
+            self.counts["seq_reserved"] += 1  # of a row that stays the same SQLite writes nothing
         tables.save_counts(db, self.counts)
 
     def after_commit(self, db: sqlite3.Connection) -> None:
         self.committed = dict(self.counts)
         self.committed_seq = self.next_seq - 1
-        self._wal_pages += PAGES_PER_COMMIT
-        if self._wal_pages > CHECKPOINT_PAGES:
+        if size_of(self._wal) > self._checkpoint_at:
             self._checkpoint(db)
 
     def look_at_room(self, db: sqlite3.Connection) -> None:
@@ -113,19 +112,22 @@ class Store:
             db.close()
 
     def _checkpoint(self, db: sqlite3.Connection) -> None:
-        """Copy the WAL into the file, on this connection only: with two, the WAL grows without end."""
+        """Copy the WAL into the file, on this connection only: with two, the WAL grows without end.
+
+        If it was copied whole, the next commit cuts it to WAL_BYTES_KEPT and begins it anew, so its size tells how
+        long it is. If not, because somebody reads it or the disk fails, commits go on and it is tried again later.
+        """
         try:
             _, pages, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.OperationalError:
-            self._wal_pages = CHECKPOINT_PAGES / 2  # not now; commits go on, and it is tried again soon
-        else:
-            self._wal_pages = pages - copied
+            pages, copied = 1, 0
+        self._checkpoint_at = CHECKPOINT_BYTES if pages == copied else size_of(self._wal) + CHECKPOINT_BYTES // 2
 
     def _look_at_room(self, db: sqlite3.Connection) -> None:
         """Work out what is used and free. `stat`, never `open`: closing a descriptor would drop SQLite's locks."""
         self._looked_at = self._clock.monotonic()
         pages, free = int(pragma(db, "page_count")), int(pragma(db, "freelist_count"))
-        self.bytes_used = (pages - free) * 4096 + size_of(self.path.with_name(self.path.name + "-wal"))
+        self.bytes_used = (pages - free) * 4096 + size_of(self._wal)
         disk = os.statvfs(self.path.parent)
         if disk.f_bavail * disk.f_frsize < self._disk_free_min_bytes:
             self.no_room = "disk_low"

@@ -6,6 +6,7 @@ aside, with a row in `parked_lane` for each lane that it keeps closed.
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import chain
 from operator import attrgetter
 
@@ -16,14 +17,11 @@ MOVED_COLUMNS = (
     "seq, lanes, kind, accepted_at_ms, route, call, traceparent, attempts, replays, origin, body"  # all that is stored
 )
 ENTRY_COLUMNS = "seq, lanes, kind, accepted_at_ms, call, attempts, replays, traceparent, body"
-INSERT_ROWS = [2**n for n in range(9, -1, -1)]
-INSERTS = {
-    rows: f"INSERT INTO event ({', '.join(INSERT_COLUMNS)}) VALUES "
-    + ", ".join(["(" + ", ".join("?" * len(INSERT_COLUMNS)) + ")"] * rows)
-    for rows in INSERT_ROWS
-}
-"""Few, big statements: each step of `executemany` has to win back the GIL, and beside a busy event loop it made
-2,300 rows/s where these make 71,000."""
+INSERT_ROWS_MAX = 512
+INSERT_ROWS_EXACT = 64
+"""Few, big statements: each one has to win back the GIL from the event loop, which gives it up only every so often.
+Beside a busy loop `executemany` made 2,300 rows/s where 500 rows to a statement make 71,000. Up to so many rows go in
+one statement of just that length, as most groups do; SQLite keeps each length prepared."""
 
 COUNTED = ("accepted", "replayed", "delivered", "dead_lettered", "purged", "parked", "dead", "seq_reserved")
 
@@ -33,11 +31,18 @@ def insert(db: sqlite3.Connection, entries: Iterable[NewEntry], first_seq: int) 
     fields = attrgetter(*INSERT_COLUMNS[1:])
     rows = [(seq, *fields(entry)) for seq, entry in enumerate(entries, first_seq)]
     start = 0
-    for size in INSERT_ROWS:
-        while len(rows) - start >= size:
-            db.execute(INSERTS[size], list(chain.from_iterable(rows[start : start + size])))
-            start += size
+    while left := len(rows) - start:
+        size = left if left <= INSERT_ROWS_EXACT else min(1 << left.bit_length() - 1, INSERT_ROWS_MAX)
+        db.execute(insert_statement(size), list(chain.from_iterable(rows[start : start + size])))
+        start += size
     return len(rows)
+
+
+@cache
+def insert_statement(rows: int) -> str:
+    """One statement for so many rows."""
+    row = "(" + ", ".join("?" * len(INSERT_COLUMNS)) + ")"
+    return f"INSERT INTO event ({', '.join(INSERT_COLUMNS)}) VALUES " + ", ".join([row] * rows)
 
 
 def read_main(db: sqlite3.Connection, *, after: int, limit: int, max_bytes: int) -> list[Entry]:

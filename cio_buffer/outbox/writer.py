@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from msgspec import Struct
@@ -52,8 +53,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
-        self._jobs: deque[Job] = deque()
-        self._wake = threading.Event()
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()  # None: the last of all
         self._is_closing = False
         self._group_began: float | None = None
         self._failures = 0
@@ -71,14 +71,12 @@ class Writer:
             job.future.set_exception(OutboxUnavailable("the store is closing"))
             return
         self.queued_bytes += job.bytes
-        self._jobs.append(job)
-        if not self._wake.is_set():
-            self._wake.set()
+        self._jobs.put(job)
 
     async def close(self) -> None:
         """Do what was asked for, close the store, end the thread. One last try for what could not be written."""
         self._is_closing = True
-        self._wake.set()
+        self._jobs.put(None)
         await self._closed
         self._thread.join()
 
@@ -112,11 +110,7 @@ class Writer:
         waiting: deque[Job] = deque()
         is_last = False
         while not is_last:
-            self._rest()
-            self._wake.clear()
-            is_last = self._is_closing  # read before the queue: nothing is queued once it is set
-            while self._jobs:
-                waiting.append(self._jobs.popleft())
+            is_last = self._gather(waiting)
             while waiting or self._failures:
                 self._group_began = self._clock.monotonic()
                 kept = self._do(db, next_group(waiting))
@@ -129,13 +123,22 @@ class Writer:
             job.error = OutboxUnavailable("the store closed before it could be written")
         self._deliver(list(waiting))
 
-    def _rest(self) -> None:
-        """Sleep until there is something to do; when refusing appends, until it is time to see whether we still must."""
-        if not self._failures:
-            self._wake.wait(SECONDS_BETWEEN_LOOKS if self._store.no_room else None)
-        elif not self._is_closing:
-            self._wake.clear()
-            self._wake.wait(min(PROBE_FIRST_S * 2 ** (self._failures - 1), PROBE_MAX_S))
+    def _gather(self, waiting: deque[Job]) -> bool:
+        """Add to `waiting` all that has been asked for; True if it was the last. Sleeps where there is nothing to do."""
+        try:
+            job = self._jobs.get(timeout=self._rest_s())
+            while job is not None:
+                waiting.append(job)
+                job = self._jobs.get_nowait()
+        except Empty:
+            return False
+        return True
+
+    def _rest_s(self) -> float | None:
+        """How long to sleep at most: while appends are refused, until it is time to look again."""
+        if self._failures:
+            return min(PROBE_FIRST_S * 2.0 ** min(self._failures - 1, 10), PROBE_MAX_S)
+        return SECONDS_BETWEEN_LOOKS if self._store.no_room else None
 
     def _do(self, db: sqlite3.Connection, group: Sequence[Job]) -> Sequence[Job]:
         """Commit a group's writes, then do its reads; returns those jobs that have to wait for the disk."""

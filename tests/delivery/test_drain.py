@@ -128,6 +128,21 @@ async def test_a_call_that_fails_alone_is_set_aside_and_the_others_pass(world: W
     assert world.api.taken == [3, 1, 2]
 
 
+@pytest.mark.parametrize("are_v1", [False, True])
+async def test_whoever_fails_for_ever_holds_up_nobody_but_their_own_lanes(world: World, are_v1: bool) -> None:
+    """Also at the head of the line after an outage, and with nothing else to compare with."""
+    world.api.will_answer(503, 503, 503)
+    world.api.otherwise = lambda ops: Reply(status=500 if any(one["n"] == 1 for one in ops) else 200)
+    await world.append(*(world.entry(n, f"id:{n % 10}", v1=are_v1) for n in range(1, 41)))
+    for _ in range(200):
+        await world.step()
+        world.clock.advance(1.0)
+    assert sorted(world.api.taken) == [n for n in range(1, 41) if n % 10 != 1]
+    world.api.otherwise = lambda _: Reply(status=200)
+    await world.until_idle()
+    assert [n for n in world.api.taken if n % 10 == 1] == [1, 11, 21, 31]
+
+
 async def test_a_flood_of_calls_that_leave_alone_stops_nobody(tmp_path: Path) -> None:
     world = await World(tmp_path, v1_max=5).open()
     await world.append(*(world.entry(n, v1=True) for n in range(100)), world.entry(100, "id:ann"))

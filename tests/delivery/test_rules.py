@@ -168,21 +168,22 @@ UNAVAILABLE = Verdict(meaning=Meaning.UNAVAILABLE, reason="unavailable", status=
 
 
 @pytest.mark.parametrize(
-    ("verdict", "company", "is_calm", "expected"),
+    ("verdict", "company", "is_its_own", "expected"),
     [
         (Verdict(meaning=Meaning.DELIVERED), 2, True, Delivered()),
         (Verdict(meaning=Meaning.UNDECIDED, company_max=4), 8, True, Again(4)),
         (Verdict(meaning=Meaning.MISCONFIGURED), 1, True, Again(maxsize)),
         (Verdict(meaning=Meaning.REFUSED, reason="refused"), 1, True, DeadLetter(reason="refused")),
-        (UNAVAILABLE, 2, True, Again(maxsize)),
+        (UNAVAILABLE, 2, False, Again(maxsize)),
+        (UNAVAILABLE, 5, True, Again(3)),
         (UNAVAILABLE, 1, False, Again(maxsize)),
         (UNAVAILABLE, 1, True, HeldBack(int((NOW + 0.5) * 1000))),
         (Verdict(meaning=Meaning.UNAVAILABLE, is_blameless=True), 1, True, Again(maxsize)),
     ],
 )
-def test_what_becomes_of_an_entry(verdict: Verdict, company: int, is_calm: bool, expected: object) -> None:
+def test_what_becomes_of_an_entry(verdict: Verdict, company: int, is_its_own: bool, expected: object) -> None:
     policy = RetryPolicy(backoff=BACKOFF, keep_trying_for_s=0)
-    assert policy.settle(claimed(1), verdict, company=company, is_calm=is_calm, now=NOW, jitter=0.5) == expected
+    assert policy.settle(claimed(1), verdict, company=company, is_its_own=is_its_own, now=NOW, jitter=0.5) == expected
 
 
 EVENT = b'{"type":"person","action":"page","identifiers":{"cio_id":"a/b"},"name":"x","id":"I","timestamp":5,"attributes":{"n":1}}'
@@ -191,12 +192,12 @@ EVENT = b'{"type":"person","action":"page","identifiers":{"cio_id":"a/b"},"name"
 def test_an_event_too_large_for_v2_is_said_in_v1_with_the_same_stamps() -> None:
     policy = RetryPolicy(backoff=BACKOFF, keep_trying_for_s=0)
     too_large = Verdict(meaning=Meaning.REFUSED, reason="too_large", status=413)
-    said = policy.settle(claimed(1, body=EVENT), too_large, company=1, is_calm=True, now=NOW, jitter=0)
+    said = policy.settle(claimed(1, body=EVENT), too_large, company=1, is_its_own=True, now=NOW, jitter=0)
     assert isinstance(said, InV1)
     assert said.call == "POST /api/v1/customers/cio_a%2Fb/events"
     assert json.loads(said.body) == {"name": "x", "id": "I", "timestamp": 5, "type": "page", "data": {"n": 1}}
     in_v1 = claimed(1, body=said.body, call=said.call)
-    assert isinstance(policy.settle(in_v1, too_large, company=1, is_calm=True, now=NOW, jitter=0), DeadLetter)
+    assert isinstance(policy.settle(in_v1, too_large, company=1, is_its_own=True, now=NOW, jitter=0), DeadLetter)
 
 
 @pytest.mark.parametrize(("failures", "expected"), [(1, 1.0), (2, 2.0), (6, 32.0), (7, 60.0), (5_000, 60.0)])
