@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -89,6 +90,7 @@ async def tell_the_story(running: "Running", faults: Faults, show: "Show") -> No
     )
     await asyncio.to_thread(sign_up, running.http_url)
     await traffic(running, range(0, 2))
+    await running.wait_until_empty()
     show.say("Customer.io loses two answers: it took the requests in, and the connection broke before it said so.")
     faults.lose_answers(requests=2)
     await traffic(running, range(2, 3))
@@ -255,32 +257,18 @@ class Show:
 
     def books(self, seen: Status, sandbox: Sandbox) -> int:
         """Hold the daemon's ledger against what really arrived; 0 if they agree."""
-        arrived = Arrived(sandbox)
-        ledger = seen.ledger
-        still_held = held(seen)
-        adds_up = ledger.accepted == ledger.delivered + ledger.dead_lettered + still_held
-        agrees = arrived.in_effect == ledger.delivered and not arrived.disorder and not arrived.counted_twice
-        statuses = ", ".join(f"{count} x {status}" for status, count in sorted(arrived.statuses.items()))
-        click.echo(
-            f"\nWhat Customer.io saw: {arrived.requests} requests ({statuses}).\n"
-            f"  {arrived.in_effect} operations took effect; {arrived.repeats} came again after a lost answer, "
-            "known by their ids, and did nothing.\n"
-            f"  most waiting at once {self._most_waiting}   disorder {arrived.disorder}   "
-            f"counted twice {arrived.counted_twice}"
-        )
-        if ledger.dead_lettered:
-            click.echo(
-                "  One operation was meant to be refused: it is a dead letter with Customer.io's reason, its batch went through."
-            )
-        ok = adds_up and agrees and ledger.balanced
-        if not ok:
+        arrived, ledger = Arrived(sandbox), seen.ledger
+        delivered, dead, still_held = ledger.delivered, ledger.dead_lettered, held(seen)
+        click.echo(f"\n{arrived.told()}\n  at most {self._most_waiting} waited at once")
+        if dead:
+            click.echo("  one operation was meant to be refused: it is a dead letter, and its batch went through")
+        adds_up = ledger.balanced and ledger.accepted == delivered + dead + still_held
+        agrees = arrived.in_effect == delivered and not arrived.disorder and not arrived.counted_twice
+        if not (adds_up and agrees):
             click.secho("The books do not add up.", fg="red", err=True)
-        click.secho(
-            f"ledger: accepted {ledger.accepted} = delivered {ledger.delivered} + dead lettered {ledger.dead_lettered}"
-            f" + still held {still_held}",
-            bold=True,
-        )
-        return 0 if ok else 1
+        sides = f"accepted {ledger.accepted} = delivered {delivered} + dead lettered {dead} + still held {still_held}"
+        click.secho(f"ledger: {sides}", bold=True)
+        return 0 if adds_up and agrees else 1
 
 
 class Arrived:
@@ -293,7 +281,14 @@ class Arrived:
         self.requests = sandbox.ledger.requests_total
         self.statuses = Counter(str(request.status or "no answer") for request in sandbox.ledger.requests)
         told = [[event.data["n"] for event in person.events] for person in sandbox.workspace.people.everyone()]
-        self.disorder = sum(
-            later < earlier for numbers in told for earlier, later in zip(numbers, numbers[1:], strict=False)
-        )
+        self.disorder = sum(later < earlier for numbers in told for earlier, later in pairwise(numbers))
         self.counted_twice = sum(len(numbers) - len(set(numbers)) for numbers in told)
+
+    def told(self) -> str:
+        """What a person should know of it."""
+        statuses = ", ".join(f"{count} x {status}" for status, count in sorted(self.statuses.items()))
+        return (
+            f"What Customer.io saw: {self.requests} requests ({statuses}).\n"
+            f"  {self.in_effect} operations took effect, disorder {self.disorder}, counted twice {self.counted_twice}\n"
+            f"  {self.repeats} came again after a lost answer, were known by their ids, and did nothing"
+        )

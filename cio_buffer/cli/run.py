@@ -19,6 +19,10 @@ from cio_buffer.telemetry import log
 FAILED, UNUSABLE_STORE, HELD_STORE, NOT_PERMITTED, BAD_CONFIG = 1, 74, 75, 77, 78
 """Exit codes, as in sysexits.h."""
 
+SWITCH_INTERVAL_S = 0.000_5
+"""How soon a busy event loop lets the store's thread go on. With Python's own 5 ms each statement of a commit may wait
+that long: SWITCH_MEASURE"""
+
 
 def run(config_path: Path | None) -> int:
     """Run the daemon; returns its exit code."""
@@ -32,6 +36,7 @@ def run(config_path: Path | None) -> int:
 
 def serve(config: Config) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys and payloads
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     logger = log.configure(config.log.level, config.log.format, sys.stderr, SystemClock())
     try:
         uvloop.run(daemon.run(config, clock=SystemClock(), chance=random.Random(), logger=logger))

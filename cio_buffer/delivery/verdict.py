@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from math import isnan
 
 from msgspec import Struct
 
@@ -85,7 +86,7 @@ def judge_each(told: Sequence[Complaint], status: int, entries: int) -> list[Ver
     for one in reversed(named):  # of several about one operation the first speaks
         assert one.index is not None
         verdicts[one.index] = refused("refused", one, status)
-    if told and not named or (status == 207 and not told):
+    if (told and not named) or (status == 207 and not told):
         if entries == 1:
             return [refused("refused", told[0] if told else Complaint(), status)]
         return [Verdict(meaning=Meaning.UNDECIDED, reason="refused", status=status)] * entries
@@ -121,4 +122,4 @@ def retry_after_s(header: str, now: float) -> float:
             wait_s = parsedate_to_datetime(header).timestamp() - now
         except (ValueError, TypeError, OverflowError):
             return 0.0
-    return min(max(wait_s, 0.0), RETRY_AFTER_MAX_S) if wait_s == wait_s else 0.0  # NaN is not itself
+    return 0.0 if isnan(wait_s) else min(max(wait_s, 0.0), RETRY_AFTER_MAX_S)

@@ -124,7 +124,7 @@ class Writer:
         self._deliver(list(waiting))
 
     def _gather(self, waiting: deque[Job]) -> bool:
-        """Add to `waiting` all that has been asked for; True if it was the last. Sleeps where there is nothing to do."""
+        """Sleep until something is asked for, and add all of it to `waiting`; True if it was the last."""
         try:
             job = self._jobs.get(timeout=self._rest_s())
             while job is not None:

@@ -186,7 +186,10 @@ def test_what_becomes_of_an_entry(verdict: Verdict, company: int, is_its_own: bo
     assert policy.settle(claimed(1), verdict, company=company, is_its_own=is_its_own, now=NOW, jitter=0.5) == expected
 
 
-EVENT = b'{"type":"person","action":"page","identifiers":{"cio_id":"a/b"},"name":"x","id":"I","timestamp":5,"attributes":{"n":1}}'
+EVENT = (
+    b'{"type":"person","action":"page","identifiers":{"cio_id":"a/b"},'
+    b'"name":"x","id":"I","timestamp":5,"attributes":{"n":1}}'
+)
 
 
 def test_an_event_too_large_for_v2_is_said_in_v1_with_the_same_stamps() -> None:
