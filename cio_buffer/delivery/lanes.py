@@ -149,7 +149,6 @@ class Window:
             attempts=entry.attempts,
             body=entry.body,
             call=entry.call,
-            followers=[],
         )
         self._count(claimed, +1)
         return claimed

@@ -60,12 +60,11 @@ class SqliteOutbox:
         return self._store.was_migrated
 
     def append(self, entries: Sequence[NewEntry]) -> Awaitable[Sequence[int]]:
-        refusing = self.condition().refusing
-        if refusing == "store_unwritable":
-            raise OutboxUnavailable("the store cannot be written at present")
-        if refusing:
+        if refusing := self._refusing():
+            if refusing == "store_unwritable":
+                raise OutboxUnavailable("the store cannot be written at present")
             raise OutboxFull(refusing, retry_after_s=RETRY_AFTER_S)
-        size = sum(len(entry.body) for entry in entries)
+        size = sum([len(entry.body) for entry in entries])
         if self._writer.queued_bytes + size > QUEUE_BYTES_MAX:
             raise OutboxFull("outbox_full", retry_after_s=1)
         return self._submit(Job(future=self._loop.create_future(), entries=entries, bytes=size, is_news=True))
@@ -82,8 +81,7 @@ class SqliteOutbox:
         return ledger_of(self._store.committed)
 
     def condition(self) -> Condition:
-        refusing = self._store.no_room if self._writer.is_writable else "store_unwritable"
-        return Condition(refusing=refusing, bytes_used=self._store.bytes_used, bytes_max=self._bytes_max)
+        return Condition(refusing=self._refusing(), bytes_used=self._store.bytes_used, bytes_max=self._bytes_max)
 
     async def oldest_at_ms(self) -> int | None:
         oldest: int | None = await self.run(tables.oldest_at_ms, is_read=True)
@@ -119,6 +117,9 @@ class SqliteOutbox:
     def run(self, function: Callable[[sqlite3.Connection], Any], *, is_read: bool = False) -> Awaitable[Any]:
         """Have `function` done by the writer's thread: in a transaction until it commits, or as a read after one."""
         return self._submit(Job(future=self._loop.create_future(), run=function, is_read=is_read))
+
+    def _refusing(self) -> str:
+        return self._store.no_room if self._writer.is_writable else "store_unwritable"
 
     def _submit(self, job: Job) -> asyncio.Future[Any]:
         self._writer.submit(job)

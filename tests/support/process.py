@@ -7,18 +7,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
-from aiohttp import BasicAuth, ClientError, ClientSession, ClientTimeout, UnixConnector
+from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector
 
 from cio_buffer.clock import SystemClock
 from cio_buffer.outbox.contract import Dead
 from cio_buffer.outbox.sqlite import SqliteOutbox
 
 SITE_ID, TRACK_KEY = "site", "key"
-PATIENCE_S = 30.0
+AUTHORIZATION = "Basic " + b64encode(f"{SITE_ID}:{TRACK_KEY}".encode()).decode()
+PATIENCE_S = 20.0
+SENT_WHOLE_BYTES = 1_000_000  # aiohttp warns of more
+HELD_STATES = ("pending", "held", "in_flight")
 CONFIG = """\
 [listen]
 unix_path = "{folder}/api.sock"
@@ -64,7 +69,7 @@ class Daemon:
     async def __aenter__(self) -> "Daemon":
         patience = ClientTimeout(PATIENCE_S)
         self._unix = ClientSession(connector=UnixConnector(str(self.folder / "api.sock")), timeout=patience)
-        self._tcp = ClientSession(auth=BasicAuth(SITE_ID, TRACK_KEY), timeout=patience)
+        self._tcp = ClientSession(headers={"Authorization": AUTHORIZATION}, timeout=patience)
         self._admin = ClientSession(connector=UnixConnector(str(self.folder / "admin.sock")), timeout=ClientTimeout(5))
         try:
             await self.start()
@@ -84,7 +89,7 @@ class Daemon:
         """Start the process; returns after how many seconds it was ready."""
         began = time.monotonic()
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: ASYNC220 - it is over in a millisecond
                 [sys.executable, "-m", "cio_buffer", "run", "--config", str(self.config)],
                 stderr=log,
                 stdout=log,
@@ -133,7 +138,8 @@ class Daemon:
         self, method: str, path: str, body: object = None, raw: bytes | None = None, *, door: Door = "unix"
     ) -> tuple[int, bytes]:
         """Call the API: (status, body)."""
-        data = raw if raw is not None else None if body is None else json.dumps(body).encode()
+        said = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
+        data = BytesIO(said) if len(said) > SENT_WHOLE_BYTES else said or None
         session, base = (self._unix, "http://localhost") if door == "unix" else (self._tcp, self._url)
         async with session.request(method, base + path, data=data) as answer:
             return answer.status, await answer.read()
@@ -143,16 +149,17 @@ class Daemon:
         async with self._admin.get(f"http://localhost{path}") as answer:
             return answer.status, await answer.read()
 
+    async def until(self, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Wait until the status is such; returns it. Raises AssertionError if it does not come about."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not is_so(seen := await self.status()):
+            assert time.monotonic() < deadline, seen
+            await asyncio.sleep(0.01)
+        return seen
+
     async def until_empty(self) -> dict[str, Any]:
         """Wait until nothing is held any more; returns the status then."""
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            status = await self.status()
-            ledger = status["ledger"]
-            if not ledger["pending"] + ledger["held"] + ledger["in_flight"]:
-                return status
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"still not empty: {status}")
+        return await self.until(lambda seen: not any(seen["ledger"][state] for state in HELD_STATES))
 
     async def dead_letters(self) -> Sequence[Dead]:
         """What it gave up on. To be asked when it has ended."""
@@ -166,6 +173,14 @@ class Daemon:
     def log_lines(self) -> list[dict[str, Any]]:
         """What it has logged so far."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for it. Raises AssertionError if it does not come about."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < deadline, "that never came about"
+        await asyncio.sleep(0.005)
 
 
 def clean_environ() -> dict[str, str]:

@@ -1,0 +1,140 @@
+"""`cio-buffer run`: how it starts, how it refuses to, and how it stops."""
+
+import asyncio
+import json
+import signal
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from cio_buffer.sandbox import Sandbox
+from tests.cli.conftest import command
+from tests.support.process import Daemon, until
+
+EVENT = {"name": "did"}
+PATH = "/api/v1/customers/ann/events"
+
+
+def config(folder: Path, store: Path) -> Path:
+    """The config of another daemon, with sockets of its own."""
+    file = folder / "other.toml"
+    file.write_text(
+        f'[listen]\nunix_path = "{folder}/other-api.sock"\nhttp_address = ""\n'
+        f'[admin]\nunix_path = "{folder}/other-admin.sock"\n'
+        '[upstream]\nsite_id = "site"\ntrack_api_key = "key"\ntrack_url = "http://127.0.0.1:9"\n'
+        f'[outbox]\npath = "{store}"\ndisk_free_min_bytes = 0\n'
+    )
+    return file
+
+
+def test_every_mistake_in_the_config_is_told_at_once(folder: Path) -> None:
+    file = folder / "config.toml"
+    file.write_text(
+        '[upstream]\nregoin = "eu"\ntrack_url = "http://127.0.0.1:9"\nsite_id = "site"\ntrack_api_key = "key"\n'
+        '[drain]\nrate_max_per_s = "fast"\n[boat]\n'
+    )
+    ended = command("run", "--config", file)
+    assert ended.returncode == 78
+    assert ended.stdout == ""
+    assert [ended.stderr.count(f"{word}: ") for word in ("error", "why", "fix")] == [3, 3, 3]
+    assert all(told in ended.stderr for told in ("regoin", "region", "rate_max_per_s", "boat", "line 2"))
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_config_that_is_not_there_is_told(folder: Path) -> None:
+    ended = command("run", "--config", folder / "nowhere.toml")
+    assert ended.returncode == 78
+    assert "nowhere.toml" in ended.stderr
+
+
+async def test_a_store_that_another_daemon_holds_is_left_to_it(daemon: Daemon) -> None:
+    ended = await asyncio.to_thread(command, "run", "--config", config(daemon.folder, daemon.store))
+    assert ended.returncode == 75
+    assert f"another process has {daemon.store} open" in ended.stderr
+    assert (await daemon.call("POST", PATH, EVENT))[0] == 200
+
+
+async def test_a_second_daemon_does_not_take_the_first_ones_sockets(daemon: Daemon) -> None:
+    file = config(daemon.folder, daemon.folder / "other.db")
+    file.write_text(file.read_text().replace("other-", ""))
+    ended = await asyncio.to_thread(command, "run", "--config", file)
+    assert ended.returncode == 1
+    assert "somebody else serves" in ended.stderr
+    assert (await daemon.call("POST", PATH, EVENT))[0] == 200
+    assert (await daemon.status())["ledger"]["accepted"] == 1
+
+
+def test_a_file_of_somebody_elses_is_refused_and_left_as_it_was(folder: Path) -> None:
+    foreign = folder / "bookmarks.db"
+    with sqlite3.connect(foreign) as db:
+        db.execute("CREATE TABLE bookmark (url TEXT)")
+    db.close()
+    before = foreign.read_bytes()
+    ended = command("run", "--config", config(folder, foreign))
+    assert ended.returncode == 74
+    assert "bookmarks.db" in ended.stderr
+    assert foreign.read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_leaves_on_disk_what_could_not_be_delivered_and_says_how_much(
+    daemon: Daemon, sandbox: Sandbox, number: signal.Signals
+) -> None:
+    sandbox.faults.answer(503)
+    for _ in range(3):
+        assert (await daemon.call("POST", PATH, EVENT))[0] == 200
+    daemon.signal(number)
+    assert await daemon.ended() == 0
+    last = daemon.log_lines()[-1]
+    assert (last["event"], last["entries_on_disk"]) == ("daemon.stopped", 3)
+    assert not (daemon.folder / "api.sock").exists()
+    assert not (daemon.folder / "admin.sock").exists()
+    sandbox.faults.clear()
+    await daemon.start()
+    assert (await daemon.until_empty())["ledger"]["delivered"] == 3
+
+
+async def test_a_stop_delivers_what_can_be_delivered(daemon: Daemon, sandbox: Sandbox) -> None:
+    for _ in range(20):
+        assert (await daemon.call("POST", PATH, EVENT))[0] == 200
+    assert await daemon.stop() == 0
+    assert daemon.log_lines()[-1]["entries_on_disk"] == 0
+    assert len(sandbox.ledger.in_effect()) == 20
+
+
+async def test_a_second_signal_stops_at_once(daemon: Daemon, sandbox: Sandbox) -> None:
+    """Within a last effort that may take 20 seconds, and a request that would."""
+    sandbox.faults.delay(60)
+    assert (await daemon.call("POST", PATH, EVENT))[0] == 200
+    await until(lambda: sandbox.ledger.requests_total == 1)
+    began = time.monotonic()
+    daemon.signal(signal.SIGTERM)
+    await until(lambda: "daemon.stopping" in daemon.log.read_text())
+    daemon.signal(signal.SIGTERM)
+    assert await daemon.ended() == 0
+    assert time.monotonic() - began < 4  # requests time out after 5
+    assert daemon.log_lines()[-1]["entries_on_disk"] == 1
+
+
+async def test_every_socket_answers_probes(daemon: Daemon) -> None:
+    for path, expected in (("/healthz", {"status": "ok"}), ("/readyz", {"ready": True, "reasons": []})):
+        for status, body in (
+            await daemon.call("GET", path, door="unix"),
+            await daemon.call("GET", path, door="tcp"),
+            await daemon.call("GET", f"{path}?verbose", door="tcp"),
+            await daemon.admin(path),
+        ):
+            assert (status, json.loads(body)) == (200, expected)
+
+
+def test_help_names_the_commands_and_where_to_start() -> None:
+    ended = command("--help")
+    assert ended.returncode == 0
+    assert all(word in ended.stdout for word in ("run", "demo", "status", "cio-buffer demo"))
+
+
+@pytest.mark.parametrize("arguments", [["dance"], ["run", "--colour"]])
+def test_wrong_usage_is_2(arguments: list[str]) -> None:
+    assert command(*arguments).returncode == 2
