@@ -30,6 +30,7 @@ ROUNDS = 10
 OUTAGE_S = 3.0
 LOOK_EVERY_S = 0.5
 GIVE_UP_AFTER_S = 30.0
+INTERRUPTED = 130  # as shells say it
 BAR_WIDTH = 30
 CONFIG = """\
 [listen]
@@ -63,10 +64,16 @@ def demo() -> int:
             "pip install 'cio_buffer[demo]'",
         )
         return 1
-    return asyncio.run(play())
+    try:
+        return asyncio.run(play())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return INTERRUPTED
 
 
 async def play() -> int:
+    """Whoever ends us ends the daemon too: SIGTERM unwinds like Ctrl-C."""
+    if whole := asyncio.current_task():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, whole.cancel)
     clock = SystemClock()
     faults, arrived = Faults(clock), Ledger()
     sandbox = Sandbox(clock, faults, arrived, site_id="demo-site", track_api_key="demo-key")
