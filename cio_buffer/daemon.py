@@ -161,12 +161,11 @@ def build_drain(
 
 async def end_drain(drain: Drain, draining: "asyncio.Task[None]", for_s: float, stop_now: asyncio.Event) -> None:
     """One last effort, cut short by `stop_now`. What it does not deliver waits on disk."""
-    await end(draining)
-    effort = asyncio.ensure_future(drain.run_last_effort(for_s))
+    drain.stop(for_s)
     hurry = asyncio.ensure_future(stop_now.wait())
-    await asyncio.wait({effort, hurry}, return_when=asyncio.FIRST_COMPLETED)
-    await end(effort)
+    await asyncio.wait({draining, hurry}, timeout=for_s + REQUEST_GRACE_S, return_when=asyncio.FIRST_COMPLETED)
     await end(hurry)
+    await end(draining)
     await drain.give_up()
 
 

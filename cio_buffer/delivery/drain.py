@@ -64,7 +64,7 @@ class Drain:
         self._problem: BaseException | None = None
         self._next_due_at_ms: int | None = None
         self._was_v1 = False
-        self._is_last_effort = False
+        self._stop_at: float | None = None
         self.pacing = pacing
         self.order = OrderWatch()
         self.in_flight_entries = self.in_flight_parked = 0
@@ -73,23 +73,18 @@ class Drain:
         outbox.watch(self._on_change)
 
     async def run(self) -> None:
-        """Drain until cancelled. Raises what `step` raises."""
+        """Drain until stopped. Raises what `step` raises."""
         while True:
             await self.step()
+            if self._is_finished():
+                return
             await self._clock.wait(self._wake, self._idle_s())
             self._wake.clear()
 
-    async def run_last_effort(self, for_s: float) -> None:
-        """Send what can be sent in that time, without waiting for company or for an upstream that is down."""
-        self._is_last_effort = True
-        deadline = self._clock.monotonic() + for_s
-        while (left_s := deadline - self._clock.monotonic()) > 0:
-            await self.step()
-            if not self._flights and (self.pacing.hold or not len(self._window)):
-                break
-            idle_s = self._idle_s()
-            await self._clock.wait(self._wake, left_s if idle_s is None else min(idle_s, left_s))
-            self._wake.clear()
+    def stop(self, within_s: float) -> None:
+        """Have `run` make a last effort and return: without waiting for company, or for an upstream that is down."""
+        self._stop_at = self._clock.monotonic() + within_s
+        self._wake.set()
 
     async def give_up(self) -> None:
         """Abandon what is under way: it stays in the outbox, and is sent again under the same ids."""
@@ -126,6 +121,13 @@ class Drain:
     def __len__(self) -> int:
         """How many entries are in hand."""
         return len(self._window)
+
+    def _is_finished(self) -> bool:
+        """Whether the last effort is over: its time, or all that could be sent."""
+        if self._stop_at is None:
+            return False
+        is_done = not self._flights and (self.pacing.hold is not None or not len(self._window))
+        return is_done or self._clock.monotonic() >= self._stop_at
 
     def _on_change(self) -> None:
         self._may_claim = True
@@ -184,7 +186,7 @@ class Drain:
         limits = self._limits.batch
         if since is None or entries >= limits.entries_max or size >= limits.bytes_max:
             return since is not None
-        return self._is_last_effort or self._clock.monotonic() - since >= self._limits.linger_s
+        return self._stop_at is not None or self._clock.monotonic() - since >= self._limits.linger_s
 
     def _idle_s(self) -> float | None:
         """How long nothing can happen by itself: until a batch has lingered, the rate allows, or a lane comes due."""
@@ -198,6 +200,8 @@ class Drain:
             waits.append(max(self._next_due_at_ms / 1000 - self._clock.now(), 0.0))
         if self._may_claim:
             waits.append(CLAIM_RETRY_S)
+        if self._stop_at is not None:
+            waits.append(max(self._stop_at - now, 0.0))
         shortest = min(waits, default=inf)
         return None if shortest == inf else shortest
 

@@ -246,6 +246,26 @@ async def test_what_comes_back_after_the_lease_was_lost_touches_nothing(world: W
     assert world.api.seen == [[1], [1, 2]]
 
 
+async def test_a_stop_still_sends_what_was_being_claimed_when_it_came(world: World) -> None:
+    await world.drain.step()
+    running = asyncio.ensure_future(world.drain.run())
+    await asyncio.sleep(0)
+    await world.append(world.entry(1, "id:ann"))
+    await asyncio.sleep(0)
+    world.drain.stop(5.0)
+    await running
+    assert world.api.taken == [1]
+
+
+async def test_a_stop_does_not_wait_for_an_upstream_that_is_down(world: World) -> None:
+    world.api.otherwise = lambda _: Reply(status=503)
+    await world.append(*(world.entry(n, f"id:{n}") for n in range(3)))
+    world.drain.stop(5.0)
+    await world.drain.run()
+    assert len(world.api.seen) == 1
+    assert world.outbox.ledger().entries == 3
+
+
 async def test_an_anonymous_event_that_v2_refuses_for_its_identifier_is_said_in_v1(world: World) -> None:
     said = {
         "type": "person",
