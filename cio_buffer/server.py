@@ -123,8 +123,9 @@ class Server:
 
     async def _read_body(self, request: web.BaseRequest) -> bytes:
         """The whole body. Raises TimeoutError if it does not end, HTTPRequestEntityTooLarge if it is too long."""
-        if request.content.is_eof():  # it came in one piece with the headers, as most do; a timer costs 3 µs
-            return await request.read()
+        content = request.content
+        if content.is_eof() and content.total_bytes <= self._body_max_bytes:
+            return content.read_nowait()  # it came in one piece with its head, as most do: no timer, no waiting, 5 µs
         declared = request.content_length or 0
         if declared > self._body_max_bytes:
             raise web.HTTPRequestEntityTooLarge(self._body_max_bytes, declared)
@@ -150,7 +151,7 @@ def is_from_a_browser(request: web.BaseRequest) -> bool:
     transport = request.transport
     if transport is None or not isinstance(transport.get_extra_info("sockname"), tuple):
         return False  # a UNIX socket: its permissions say who may come
-    return not all(is_local(host) for host in request.headers.getall("Host", ()))
+    return not all(map(is_local, request.headers.getall("Host", ())))
 
 
 @lru_cache(maxsize=64)

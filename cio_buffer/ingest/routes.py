@@ -63,7 +63,7 @@ class TrackRoutes:
     async def _take(self, request: web.BaseRequest, path: str, body: bytes) -> web.StreamResponse:
         check_text(body)
         method = request.method
-        acceptance = self._intake.acceptance(f"{method} {shape_of(path)}", traceparent_of(request))
+        acceptance = self._intake.acceptance(door_of(path), traceparent_of(request))
         if path == V2_BATCH and method == "POST":
             batch = track_v2.read_batch(body, acceptance)
             await self._intake.store(batch.entries)
@@ -102,15 +102,15 @@ def split_customer(rest: str) -> tuple[str, str]:
 
 def traceparent_of(request: web.BaseRequest) -> str | None:
     """The trace that the app is in, if it says so."""
-    given = request.headers.get("traceparent", "")
-    return given if TRACEPARENT.fullmatch(given) else None
+    given = request.headers.get("traceparent")
+    return given if given and TRACEPARENT.fullmatch(given) else None
 
 
-def shape_of(path: str) -> str:
-    """The door by which a call came, without anybody's name in it."""
-    if path.startswith(V1_CUSTOMERS):
-        return V1_CUSTOMERS + ("{id}/events" if path.endswith("/events") else "{id}")
-    return path
+def door_of(path: str) -> str:
+    """The door by which a call came. Short: it is stored with each entry."""
+    if path == V2_BATCH:
+        return "v2 batch"
+    return "v2 entity" if path.startswith(V2_ROOT) else "v1"
 
 
 def partly_taken(problems: list[tuple[int, Problem]]) -> web.Response:

@@ -171,8 +171,7 @@ def event(person: Person, body: bytes, acceptance: Acceptance) -> list[NewEntry]
     """Something that a known person did."""
     fields, call = read_event(body, acceptance)
     identifiers = person.identifiers if fields.keys() <= EVENT_FIELDS else {}
-    path = f"{person.path}/events"
-    return [event_entry(fields, call, acceptance, identifiers=identifiers, lanes=person.lanes(), path=path)]
+    return [event_entry(fields, call, acceptance, identifiers=identifiers, lanes=person.lanes(), person=person)]
 
 
 def anonymous_event(body: bytes, mapping: Mapping, acceptance: Acceptance) -> list[NewEntry]:
@@ -185,7 +184,7 @@ def anonymous_event(body: bytes, mapping: Mapping, acceptance: Acceptance) -> li
         lanes = {lane("anonymous_id", call.anonymous_id)}
         if mapping.anonymous == "v2" and fields.keys() <= EVENT_FIELDS | {"anonymous_id"}:
             identifiers = {"anonymous_id": call.anonymous_id}
-    return [event_entry(fields, call, acceptance, identifiers=identifiers, lanes=lanes, path="/api/v1/events")]
+    return [event_entry(fields, call, acceptance, identifiers=identifiers, lanes=lanes)]
 
 
 def read_event(body: bytes, acceptance: Acceptance) -> tuple[dict[str, Raw], EventBody]:
@@ -210,7 +209,7 @@ def event_entry(
     *,
     identifiers: dict[str, str],
     lanes: set[str],
-    path: str,
+    person: Person | None = None,
 ) -> NewEntry:
     """A stamped event as an entry: in v2's words where `identifiers` say who it was and nothing else is in doubt."""
     action = action_of(call)
@@ -225,6 +224,7 @@ def event_entry(
             return acceptance.entry(kind, lanes, body)
     kept = encode(fields)
     check_request(kept)
+    path = f"{person.path}/events" if person else "/api/v1/events"
     return acceptance.entry(kind if lanes else "invite", lanes, kept, f"POST {path}")
 
 

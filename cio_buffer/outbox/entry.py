@@ -12,8 +12,7 @@ def pack_lanes(lanes: Iterable[str]) -> bytes:
 
     A collision only keeps order between people who did not need it.
     """
-    hashes = {hashlib.blake2b(lane.encode(), digest_size=8).digest() for lane in lanes}
-    return b"".join(sorted(hashes))
+    return b"".join(sorted({hashlib.blake2b(lane.encode(), digest_size=8).digest() for lane in lanes}))
 
 
 def unpack_lanes(packed: bytes) -> tuple[int, ...]:

@@ -203,10 +203,12 @@ class Writer:
         self._call_in_loop(self._hand_over, jobs)
 
     def _hand_over(self, jobs: Sequence[Job]) -> None:
+        is_news = False
         for job in jobs:
             self.queued_bytes -= job.bytes
+            is_news |= job.is_news
             settle(job.future, job.result, job.error)
-        if any(job.is_news for job in jobs):
+        if is_news:
             self._on_news()
 
     def _call_in_loop(self, function: Callable[..., None], *arguments: Any) -> None:

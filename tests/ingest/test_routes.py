@@ -110,7 +110,7 @@ async def test_the_answer_comes_when_the_entry_is_stored_and_stamped(call, outbo
     await call("POST", "/api/v1/customers/5/events", {"name": "bought"})
     (entry,) = outbox.entries
     assert json.loads(entry.body) == BOUGHT | {"id": f"id at {STAMP + 0.5}", "timestamp": STAMP}
-    assert (entry.accepted_at_ms, entry.route) == (STAMP * 1000 + 500, "POST /api/v1/customers/{id}/events")
+    assert (entry.accepted_at_ms, entry.route) == (STAMP * 1000 + 500, "v1")
 
 
 async def test_a_connection_serves_one_call_after_the_other(address, outbox):
