@@ -77,14 +77,14 @@ async def daemon(
         rooms.push_async_callback(transport.close)
         drain = build_drain(config, outbox, transport, clock=clock, chance=chance, logger=logger)
         observer = Observer(outbox, drain, track_url=track_url, clock=clock, logger=logger)
+        admin = AdminRoutes(observer)
+        desk = Server(admin.answer, body_max_bytes=ADMIN_BODY_MAX_BYTES, connections_max=ADMIN_CONNECTIONS_MAX)
+        rooms.push_async_callback(desk.close, REQUEST_GRACE_S)  # after the last effort, which it shows
         draining = asyncio.ensure_future(drain.run())
         rooms.push_async_callback(end_drain, drain, draining, config.drain.at_stop_for_s, stop_now)
         for watch in (observer.audit(), observer.watch_room()):
             rooms.push_async_callback(end, asyncio.ensure_future(watch))
-        admin = AdminRoutes(observer)
         api = build_api(config, outbox, admin, clock=clock, logger=logger)
-        desk = Server(admin.answer, body_max_bytes=ADMIN_BODY_MAX_BYTES, connections_max=ADMIN_CONNECTIONS_MAX)
-        rooms.push_async_callback(desk.close, REQUEST_GRACE_S)
         rooms.push_async_callback(api.close, REQUEST_GRACE_S)
         observer.listening = await open_sockets(config, api, desk, logger)
         logger.info(log.DAEMON_READY, entries=outbox.ledger().entries, upstream=track_url)

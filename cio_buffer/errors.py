@@ -45,6 +45,10 @@ class LeaseLost(Exception):
     """Nobody's: somebody else has the right to drain now. What was claimed is theirs."""
 
 
+class UnknownGroup(Exception):
+    """The operator's: the config names a group that this machine does not have."""
+
+
 class StoreHeld(Exception):
     """Another process has the store open."""
 

@@ -25,6 +25,8 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
+from cio_buffer.errors import UnknownGroup
+
 BODY_READ_TIMEOUT_S = 30.0
 KEEPALIVE_S = 3_600.0  # SDKs keep idle connections; ending one under a request would look like an outage
 LINGER_S = 1.0  # how long the rest of a refused body is still read, so that its sender gets to see the answer
@@ -194,25 +196,34 @@ def bind_unix(path: Path, *, mode: int, group: str) -> socket.socket:
     if os.path.lexists(path):
         replace_leftover(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    umask = os.umask(0o177)
     try:
-        sock.bind(str(path))
-        os.chown(path, -1, group_id)
-        path.chmod(mode)
+        bind_privately(sock, path)
+        try:
+            os.chown(path, -1, group_id)
+            path.chmod(mode)
+        except BaseException:
+            path.unlink()
+            raise
     except BaseException:
         sock.close()
         raise
-    finally:
-        os.umask(umask)
     return sock
 
 
+def bind_privately(sock: socket.socket, path: Path) -> None:
+    umask = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+    finally:
+        os.umask(umask)
+
+
 def find_group(name: str) -> int:
-    """The number of a group. Raises OSError if there is none of that name."""
+    """The number of a group. Raises UnknownGroup."""
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
-        raise FileNotFoundError(f"there is no group {name}") from None
+        raise UnknownGroup(f"there is no group {name!r}") from None
 
 
 def replace_leftover(path: Path) -> None:

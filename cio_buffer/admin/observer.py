@@ -1,5 +1,7 @@
 """Looks at the rooms and says how they are."""
 
+from contextlib import suppress
+
 from structlog.typing import FilteringBoundLogger
 
 from cio_buffer import __version__
@@ -14,6 +16,7 @@ from cio_buffer.admin.status import (
 )
 from cio_buffer.clock import Clock
 from cio_buffer.delivery.drain import Drain
+from cio_buffer.errors import OutboxUnavailable
 from cio_buffer.outbox.contract import Outbox
 from cio_buffer.telemetry import log
 
@@ -92,8 +95,9 @@ class Observer:
         while True:
             began = self._clock.monotonic()
             if counted != self._outbox.ledger():
-                audit = await self._outbox.audit()
-                self._is_balanced, counted = audit.is_balanced, audit.ledger
+                with suppress(OutboxUnavailable):  # the next round tries again
+                    audit = await self._outbox.audit()
+                    self._is_balanced, counted = audit.is_balanced, audit.ledger
             await self._clock.sleep(max(AUDIT_REST_S, AUDIT_SHARE * (self._clock.monotonic() - began)))
 
     def _state(self, reasons: list[str]) -> State:

@@ -14,7 +14,7 @@ from cio_buffer import daemon
 from cio_buffer.cli import complain
 from cio_buffer.clock import SystemClock
 from cio_buffer.config import Config, ConfigError, find, load, render
-from cio_buffer.errors import StoreHeld, StoreUnusable
+from cio_buffer.errors import StoreHeld, StoreUnusable, UnknownGroup
 from cio_buffer.telemetry import log
 
 FAILED, UNUSABLE_STORE, HELD_STORE, NOT_PERMITTED, BAD_CONFIG = 1, 74, 75, 77, 78
@@ -27,7 +27,8 @@ GARBAGE_THRESHOLDS = (20_000, 50, 100)
 def run(config_path: Path | None) -> int:
     """Run the daemon; returns its exit code."""
     try:
-        config = load(find(config_path, os.environ), os.environ)
+        path = find(config_path, os.environ)
+        config = load(path, os.environ)
     except ConfigError as mistakes:
         click.echo(render(mistakes.problems), err=True)
         return BAD_CONFIG
@@ -35,6 +36,7 @@ def run(config_path: Path | None) -> int:
 
 
 def serve(config: Config) -> int:
+    """Run the daemon with a config that has passed every check; returns its exit code."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys and payloads
     gc.freeze()  # what is imported stays
     gc.set_threshold(*GARBAGE_THRESHOLDS)
@@ -51,6 +53,9 @@ def serve(config: Config) -> int:
     except StoreUnusable as problem:
         complain(str(problem), "nothing can be promised without a store", "look at outbox.path in the config")
         return UNUSABLE_STORE
+    except UnknownGroup as problem:
+        complain(str(problem), "nobody could be let in through listen.unix_path", "make it, or mend listen.unix_group")
+        return BAD_CONFIG
     except PermissionError as problem:
         complain(
             f"cannot open {problem.filename or 'a socket'} (permission denied)",

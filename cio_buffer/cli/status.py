@@ -35,17 +35,17 @@ def status(config_path: Path | None, admin_path: str | None, *, as_json: bool) -
     try:
         path = admin_path or os.environ.get("CIO_BUFFER_ADMIN") or admin_socket_of(config_path)
         body = get(path, "/status")
+        seen = msgspec.json.decode(body, type=Status)
     except ConfigError as mistakes:
         click.echo(render(mistakes.problems), err=True)
         return BAD_CONFIG
-    except OSError as problem:
+    except (OSError, msgspec.MsgspecError) as problem:
         complain(
-            f"no daemon answers at {path} ({problem.strerror or problem})",
+            f"no daemon answers at {path} ({getattr(problem, 'strerror', None) or problem})",
             "it is not running, or listens elsewhere, or this user may not ask",
             "start it with: cio-buffer run   or name its socket: cio-buffer status --admin PATH",
         )
         return UNREACHABLE
-    seen = msgspec.json.decode(body, type=Status)
     click.echo(body.decode().rstrip() if as_json else "\n".join(lines(seen)))
     return 1 if warnings(seen) else 0
 
@@ -59,7 +59,10 @@ def get(socket_path: str, path: str) -> bytes:
     connection = UnixConnection(socket_path)
     try:
         connection.request("GET", path)
-        return connection.getresponse().read()
+        answer = connection.getresponse()
+        if answer.status != http.client.OK:
+            raise OSError(f"it answers {answer.status}")
+        return answer.read()
     except http.client.HTTPException as problem:
         raise OSError(f"it does not speak HTTP: {problem!r}") from None
     finally:

@@ -61,8 +61,14 @@ def fits(candidate: Claimed, batch: list[Claimed], bodies_bytes: int, limits: Ba
 
 
 def free_followers(member: Claimed, joinable: Queue) -> None:
-    """Let those join that now wait for nothing outside the batch."""
+    """Let those join that now wait for nothing outside the batch.
+
+    Behind an anonymous event only its like: v2 may refuse them all, and then they leave as v1 before anything else.
+    """
+    is_anonymous = member.is_anonymous
     for follower in member.followers:
+        if is_anonymous and not follower.is_anonymous:
+            continue
         follower.joined_by += 1
         if follower.joined_by == follower.waits_for and follower.call is None and follower.state is State.WAITING:
             heappush(joinable, (follower.entry.seq, follower))

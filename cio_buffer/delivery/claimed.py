@@ -7,6 +7,8 @@ from msgspec import Struct
 
 from cio_buffer.outbox.entry import Entry
 
+EVENT_KINDS = frozenset({"event", "page", "screen"})
+
 
 class State(Enum):
     """WAITING for others of its lanes, READY to leave, IN_FLIGHT, or PARKING: on its way aside."""
@@ -35,3 +37,8 @@ class Claimed(Struct, eq=False, kw_only=True, weakref=False):
     joined_by: int = 0
     company_max: int = maxsize
     followers: list["Claimed"] = []
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether it is an event of somebody who has no name yet."""
+        return self.entry.kind in EVENT_KINDS and b'"anonymous_id"' in self.body

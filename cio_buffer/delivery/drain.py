@@ -143,7 +143,9 @@ class Drain:
     async def _claim(self) -> None:
         if self._lease is None:
             self._lease = await self._outbox.acquire()
-        while self._is_claim_due() and (room := self._room()):
+        if self._next_due_at_ms is not None and self._now_ms() >= self._next_due_at_ms:
+            self._may_claim, self._next_due_at_ms = True, None
+        while self._may_claim and (room := self._room()):
             self._may_claim = False
             claim = await self._lease.claim(room, now_ms=self._now_ms())
             self._may_claim |= bool(claim.main) and not claim.is_at_end
@@ -151,9 +153,6 @@ class Drain:
             leaving = self._window.admit(claim, now=self._clock.monotonic())
             if leaving:
                 self._spawn(self._settle_aside(leaving, self._lease))
-
-    def _is_claim_due(self) -> bool:
-        return self._may_claim or (self._next_due_at_ms is not None and self._now_ms() >= self._next_due_at_ms)
 
     def _room(self) -> Room | None:
         """What to ask for at a time; None while what is in hand is enough."""
@@ -260,6 +259,7 @@ class Drain:
             match outcome:
                 case HeldBack(until_ms):
                     aside.append((claimed, until_ms))
+                    self._logger.debug(log.ENTRY_RETRY_SCHEDULED, seq=claimed.entry.seq, reason=verdict.reason)
                 case Again(company_max):
                     claimed.company_max = company_max
                     again.append(claimed)

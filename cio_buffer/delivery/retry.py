@@ -4,12 +4,10 @@ from sys import maxsize
 
 from msgspec import Struct
 
-from cio_buffer.delivery.claimed import Claimed
+from cio_buffer.delivery.claimed import EVENT_KINDS, Claimed
 from cio_buffer.delivery.verdict import Meaning, Verdict
 from cio_buffer.outbox.entry import DeadLetter, Delivered, Settlement
 from cio_buffer.upstream.track import event_as_v1
-
-EVENT_KINDS = frozenset({"event", "page", "screen"})
 
 
 class Again(Struct, frozen=True):
@@ -64,23 +62,29 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
                 return Delivered()
             case Meaning.UNDECIDED:
                 return Again(min(verdict.company_max, claimed.company_max))
-            case Meaning.MISCONFIGURED:
+            case Meaning.MISCONFIGURED if verdict.status != 403 or not is_its_own:
                 return Again(claimed.company_max)  # our key is wrong, not the entry: no attempt is spent
+            case Meaning.MISCONFIGURED:
+                return self._apart(claimed, verdict, company=company, now=now, jitter=jitter)  # or a firewall's whim
             case Meaning.REFUSED:
                 return self._in_v1(claimed, verdict) or dead(verdict.reason, verdict)
         if self.keep_trying_for_s and now - claimed.entry.accepted_at_ms / 1000 > self.keep_trying_for_s:
             return dead("expired", verdict)
         if not is_its_own or verdict.is_blameless:
             return Again(claimed.company_max)
-        if company == 1:
-            wait_s = max(self.backoff.wait_s(claimed.attempts, jitter), verdict.retry_after_s)
-            return HeldBack(int((now + wait_s) * 1000))
-        return Again(min((company + 1) // 2, claimed.company_max))
+        return self._apart(claimed, verdict, company=company, now=now, jitter=jitter)
+
+    def _apart(self, claimed: Claimed, verdict: Verdict, *, company: int, now: float, jitter: float) -> Outcome:
+        """Somebody in the request is at fault: look for them in half the company, and alone hold them back."""
+        if company > 1:
+            return Again(min((company + 1) // 2, claimed.company_max))
+        wait_s = max(self.backoff.wait_s(max(claimed.attempts, 1), jitter), verdict.retry_after_s)
+        return HeldBack(int((now + wait_s) * 1000))
 
     def _in_v1(self, claimed: Claimed, verdict: Verdict) -> InV1 | None:
         """v1 takes what v2 has no room for, and anonymous events for certain: v2's taking them is undocumented."""
         is_event = claimed.call is None and claimed.entry.kind in EVENT_KINDS
-        is_about_the_person = verdict.field.startswith("identifiers") and b'"anonymous_id"' in claimed.body
+        is_about_the_person = verdict.field.startswith("identifiers") and claimed.is_anonymous
         if not is_event or not (verdict.reason == "too_large" or is_about_the_person):
             return None
         said = event_as_v1(claimed.body)

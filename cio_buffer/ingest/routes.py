@@ -16,6 +16,7 @@ from cio_buffer.ingest.track_v1 import Mapping, read_person
 from cio_buffer.ingest.track_v2 import Acceptance
 from cio_buffer.outbox.entry import NewEntry
 from cio_buffer.telemetry import log
+from cio_buffer.upstream.limits import BATCH_MAX_BYTES
 
 JSON = "application/json"
 UNAVAILABLE_RETRY_AFTER_S = 1
@@ -61,6 +62,9 @@ class TrackRoutes:
             return no_room("store_unwritable", text, UNAVAILABLE_RETRY_AFTER_S, is_v2=is_v2)
 
     async def _take(self, request: web.BaseRequest, path: str, body: bytes) -> web.StreamResponse:
+        if len(body) > BATCH_MAX_BYTES:
+            message = f"A Track API request must have less than 500 KB, this one has {len(body)} bytes"
+            raise TooLarge(Problem(reason="invalid", field="", message=message))
         check_text(body)
         method = request.method
         acceptance = self._intake.acceptance(door_of(path), traceparent_of(request))

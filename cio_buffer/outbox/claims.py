@@ -51,8 +51,8 @@ class Claims:
         self._bury(db, "event", main, now_ms)
         self._bury(db, "parked", parked, now_ms)
         self._leave_main(db, main)
-        self._leave_parked(db, parked)
-        self._park(db, main, parked)
+        self._leave_parked(db, parked, now_ms)
+        self._park(db, main, parked, now_ms)
         self._leaving.update(one.entry.seq for one in parked)
 
     def _claim_main(self, db: sqlite3.Connection, room: Room) -> tuple[list[Entry], bool]:
@@ -138,7 +138,7 @@ class Claims:
             seqs = [one.entry.seq for one in settled if isinstance(one.settlement, settlement)]
             self._store.counts[count] += tables.delete_main(db, seqs)
 
-    def _leave_parked(self, db: sqlite3.Connection, settled: Iterable[Settled]) -> None:
+    def _leave_parked(self, db: sqlite3.Connection, settled: Iterable[Settled], now_ms: int) -> None:
         """Take out what is delivered or dead; what stood behind it may now leave."""
         counts = self._store.counts
         lanes: set[int] = set()
@@ -148,9 +148,9 @@ class Claims:
                 counts["delivered" if isinstance(one.settlement, Delivered) else "dead_lettered"] += gone
                 counts["parked"] -= gone
                 lanes.update(one.entry.lanes)
-        tables.promote(db, lanes)
+        tables.promote(db, lanes, now_ms)
 
-    def _park(self, db: sqlite3.Connection, main: Sequence[Settled], parked: Sequence[Settled]) -> None:
+    def _park(self, db: sqlite3.Connection, main: Sequence[Settled], parked: Sequence[Settled], now_ms: int) -> None:
         """Move aside all that is to be parked, then say who of them may leave, and when."""
         newly = [one for one in main if isinstance(one.settlement, Parked) and tables.park(db, one.entry, one.attempts)]
         again = [one for one in parked if isinstance(one.settlement, Parked)]
@@ -159,4 +159,4 @@ class Claims:
             db.execute("UPDATE parked SET attempts = ? WHERE seq = ?", (one.attempts, one.entry.seq))
         for one in (*newly, *again):
             if isinstance(one.settlement, Parked):
-                tables.schedule(db, one.entry, one.settlement.due_at_ms)
+                tables.schedule(db, one.entry, one.settlement.due_at_ms, now_ms)

@@ -143,7 +143,10 @@ class Outbox(Protocol):
         ...
 
     async def audit(self) -> "Audit":
-        """Count what is really there, in one snapshot, and hold it against the ledger."""
+        """Count what is really there, in one snapshot, and hold it against the ledger.
+
+        Raises OutboxUnavailable where it cannot be counted just now.
+        """
         ...
 
     async def is_answering(self) -> bool:

@@ -22,6 +22,8 @@ SETTINGS = {
     "page_size": 4096,  # larger pages write 2 to 3 times the WAL bytes for batches of 10 to 100
     "auto_vacuum": 0,
     "journal_mode": "wal",
+    "fullfsync": 1,  # where a plain fsync stops at the disk's cache (macOS)
+    "checkpoint_fullfsync": 1,
     "synchronous": 2,  # FULL: in WAL mode NORMAL can lose the last commits in a power cut, and our 200 promised them
     "wal_autocheckpoint": 0,  # automatic checkpoints swallow I/O errors; the writer makes its own
     "journal_size_limit": WAL_BYTES_KEPT,
@@ -57,6 +59,9 @@ class StoreLock:
         except BlockingIOError:
             os.close(self._fd)
             raise StoreHeld(f"another process has {store} open") from None
+        except OSError as problem:
+            os.close(self._fd)
+            raise StoreUnusable(f"cannot lock {store}: {problem.strerror}") from None
 
     def release(self) -> None:
         os.close(self._fd)

@@ -5,7 +5,7 @@ import math
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cio_buffer.clock import Clock
 from cio_buffer.errors import LeaseLost, OutboxFull, OutboxUnavailable
@@ -67,7 +67,9 @@ class SqliteOutbox:
         size = sum([len(entry.body) for entry in entries])
         if self._writer.queued_bytes + size > QUEUE_BYTES_MAX:
             raise OutboxFull("outbox_full", retry_after_s=1)
-        return self._submit(Job(future=self._loop.create_future(), entries=entries, bytes=size, is_news=True))
+        return self._submit(
+            Job(kind="append", future=self._loop.create_future(), entries=entries, bytes=size, is_news=True)
+        )
 
     async def acquire(self) -> "SqliteLease":
         """There is nobody to wait for: the process that owns the file drains it."""
@@ -84,12 +86,11 @@ class SqliteOutbox:
         return Condition(refusing=self._refusing(), bytes_used=self._store.bytes_used, bytes_max=self._bytes_max)
 
     async def oldest_at_ms(self) -> int | None:
-        oldest: int | None = await self.run(tables.oldest_at_ms, is_read=True)
+        oldest: int | None = await self.run(tables.oldest_at_ms, kind="look")
         return oldest
 
     async def replay(self, seqs: Sequence[int]) -> int:
-        job = Job(future=self._loop.create_future(), run=lambda db: self._store.revive(db, seqs), is_news=True)
-        revived: int = await self._submit(job)
+        revived: int = await self.run(lambda db: self._store.revive(db, seqs), is_news=True)
         return revived
 
     async def dead_letters(self, *, after: int = 0, limit: int = 100) -> Sequence[Dead]:
@@ -99,12 +100,15 @@ class SqliteOutbox:
             rows = db.execute(f"SELECT {', '.join(names)} FROM dead WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
             return [Dead(**dict(zip(names, row, strict=True))) for row in rows]
 
-        letters: list[Dead] = await self.run(read, is_read=True)
+        letters: list[Dead] = await self.run(read, kind="look")
         return letters
 
     async def audit(self) -> Audit:
         """On a connection and in a thread of its own: a count takes 0.1 s per million entries."""
-        return await asyncio.to_thread(count, self._store.path)
+        try:
+            return await asyncio.to_thread(count, self._store.path)
+        except sqlite3.Error as problem:
+            raise OutboxUnavailable(f"the store cannot be counted ({problem})") from None
 
     async def is_answering(self) -> bool:
         return self._writer.busy_s < STUCK_AFTER_S
@@ -114,9 +118,15 @@ class SqliteOutbox:
         if number != self._fence:
             raise LeaseLost("somebody else has the lease")
 
-    def run(self, function: Callable[[sqlite3.Connection], Any], *, is_read: bool = False) -> Awaitable[Any]:
-        """Have `function` done by the writer's thread: in a transaction until it commits, or as a read after one."""
-        return self._submit(Job(future=self._loop.create_future(), run=function, is_read=is_read))
+    def run(
+        self,
+        function: Callable[[sqlite3.Connection], Any],
+        *,
+        kind: Literal["write", "claim", "look"] = "write",
+        is_news: bool = False,
+    ) -> Awaitable[Any]:
+        """Have `function` done by the writer's thread; see `Job` for the kinds."""
+        return self._submit(Job(kind=kind, future=self._loop.create_future(), run=function, is_news=is_news))
 
     def _refusing(self) -> str:
         return self._store.no_room if self._writer.is_writable else "store_unwritable"
@@ -143,7 +153,7 @@ class SqliteLease:
             self._outbox.check_fence(self._number)
             return self._claims.claim(db, room, now_ms)
 
-        return self._outbox.run(claim, is_read=True)
+        return self._outbox.run(claim, kind="claim")
 
     def settle(self, settled: Sequence[Settled]) -> Awaitable[None]:
         now_ms = int(self._clock.now() * 1000)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cio_buffer.clock import Clock
+from cio_buffer.errors import StoreUnusable
 from cio_buffer.outbox import tables
 from cio_buffer.outbox.contract import Ledger
 from cio_buffer.outbox.entry import NewEntry
@@ -45,14 +46,21 @@ class Store:
     def open(self) -> sqlite3.Connection:
         """Raises StoreUnusable where the file cannot be ours."""
         db, self.was_migrated = open_store(self.path, self._connect)
+        try:
+            self._begin(db)
+        except (OSError, sqlite3.Error) as problem:
+            db.close()
+            raise StoreUnusable(f"cannot read {self.path}: {problem}") from None
+        return db
+
+    def _begin(self, db: sqlite3.Connection) -> None:
         self.counts = tables.load_counts(db)
         self.committed = dict(self.counts)
         self.committed_seq = max(self.counts["seq_reserved"], tables.highest_seq(db))
         self.next_seq = self.committed_seq + 1
-        # The second line of defence: beyond the quota SQLite itself says FULL, and deletes still work.
-        db.execute(f"PRAGMA max_page_count = {(self._bytes_max + CHECKPOINT_BYTES) // 4096}").fetchall()
+        # The second line of defence, far behind the quota: parking and dying need pages too, and must not fail for it.
+        db.execute(f"PRAGMA max_page_count = {(2 * self._bytes_max + CHECKPOINT_BYTES) // 4096}").fetchall()
         self._look_at_room(db)
-        return db
 
     def insert(self, db: sqlite3.Connection, appends: Sequence[Sequence[NewEntry]]) -> list[range]:
         """Store all appends of a group, in order, with as few statements as will do; returns each one's numbers."""
@@ -88,8 +96,9 @@ class Store:
     def after_commit(self, db: sqlite3.Connection) -> None:
         self.committed = dict(self.counts)
         self.committed_seq = self.next_seq - 1
-        if size_of(self._wal) > self._checkpoint_at:
-            self._checkpoint(db)
+        with suppress(OSError):  # it is committed, whatever befalls the housekeeping
+            if size_of(self._wal) > self._checkpoint_at:
+                self._checkpoint(db)
 
     def look_at_room(self, db: sqlite3.Connection) -> None:
         """See whether appends may be taken, if that was not done just now. Where it cannot be seen, nothing changes."""
@@ -119,7 +128,7 @@ class Store:
         """
         try:
             _, pages, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.OperationalError:
+        except sqlite3.Error:
             pages, copied = 1, 0
         self._checkpoint_at = CHECKPOINT_BYTES if pages == copied else size_of(self._wal) + CHECKPOINT_BYTES // 2
 

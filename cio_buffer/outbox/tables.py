@@ -166,22 +166,28 @@ def successor(db: sqlite3.Connection, lane: int, seq: int) -> int | None:
     return found
 
 
-def schedule(db: sqlite3.Connection, entry: Entry, due_at_ms: int | None) -> None:
+def schedule(db: sqlite3.Connection, entry: Entry, due_at_ms: int | None, now_ms: int) -> None:
     """Say when a parked entry may leave. Only what is first in its lanes has a time, so those behind it lose theirs."""
     is_first = is_first_in_its_lanes(db, entry.seq, entry.lanes)
-    due = (entry.accepted_at_ms if due_at_ms is None else due_at_ms) if is_first else None
+    due = (as_soon_as_its_turn(entry, now_ms) if due_at_ms is None else due_at_ms) if is_first else None
     db.execute("UPDATE parked SET due_at_ms = ? WHERE seq = ?", (due, entry.seq))
     behind = [after for lane in entry.lanes if (after := successor(db, lane, entry.seq)) is not None]
     db.executemany("UPDATE parked SET due_at_ms = NULL WHERE seq = ?", [(seq,) for seq in behind])
 
 
-def promote(db: sqlite3.Connection, lanes: Iterable[int]) -> None:
+def as_soon_as_its_turn(entry: Entry, now_ms: int) -> int:
+    """First accepted, first to leave; never in the future, where a clock that was set back may have put it."""
+    return min(entry.accepted_at_ms, now_ms)
+
+
+def promote(db: sqlite3.Connection, lanes: Iterable[int], now_ms: int) -> None:
     """Give a time to each entry that is now first in all its lanes, one of which is in `lanes`, and had none."""
     firsts = {first for lane in set(lanes) if (first := successor(db, lane, 0)) is not None}
     for entry in read_parked(db, firsts):
         if is_first_in_its_lanes(db, entry.seq, entry.lanes):
             db.execute(
-                "UPDATE parked SET due_at_ms = ? WHERE seq = ? AND due_at_ms IS NULL", (entry.accepted_at_ms, entry.seq)
+                "UPDATE parked SET due_at_ms = ? WHERE seq = ? AND due_at_ms IS NULL",
+                (as_soon_as_its_turn(entry, now_ms), entry.seq),
             )
 
 

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -27,16 +27,16 @@ PROBE_FIRST_S, PROBE_MAX_S = 0.1, 5.0
 class Job(Struct, eq=False, kw_only=True):
     """Something to be done in the thread, and who waits for it.
 
-    An append has `entries` and is refused when its commit fails. Any other write has `run` and is tried until it
-    commits. A read has `run` too; it happens after the commit of what was asked for before it, in no transaction.
+    `kind`: an "append" has `entries` and is refused when its commit fails; a "write" is tried until it commits; a
+    "claim" reads after the commit of all that was asked for before it; a "look" reads whatever there is.
     `is_news`: it brings what may be claimed.
     """
 
+    kind: Literal["append", "write", "claim", "look"]
     future: asyncio.Future[Any]
     entries: Sequence[NewEntry] = ()
     bytes: int = 0
     run: Callable[[sqlite3.Connection], Any] | None = None
-    is_read: bool = False
     is_news: bool = False
     result: Any = None
     error: BaseException | None = None
@@ -103,6 +103,7 @@ class Writer:
         try:
             self._serve(db)
         finally:
+            self._is_closing = True
             self._store.close(db)
             self._call_in_loop(settle, self._closed, None, None)
 
@@ -142,26 +143,30 @@ class Writer:
 
     def _do(self, db: sqlite3.Connection, group: Sequence[Job]) -> Sequence[Job]:
         """Commit a group's writes, then do its reads; returns those jobs that have to wait for the disk."""
-        writes = [job for job in group if not job.is_read]
+        writes = [job for job in group if job.kind in ("append", "write")]
         try:
             if writes or self._failures:
                 self._commit(db, writes)
         except sqlite3.OperationalError as problem:
-            return self._refuse(group, problem)
-        except Exception as problem:  # the fault of one of them, not of the disk
+            return self._refuse(db, group, problem)
+        except Exception as problem:
+            if not writes:  # a probe: whatever is wrong, it is not the fault of an app
+                return self._refuse(db, group, problem)
             if len(group) > 1:
                 return self._do_singly(db, group)
             group[0].error = problem
-        for job in group:
-            if job.is_read and job.run is not None:
-                try:
-                    job.result = job.run(db)
-                except sqlite3.Error as problem:
-                    job.error = OutboxUnavailable(f"the store cannot be read ({problem})")
-                except Exception as problem:
-                    job.error = problem
+        self._read(db, [job for job in group if job.kind in ("claim", "look")])
         self._deliver(group)
         return []
+
+    def _read(self, db: sqlite3.Connection, reads: Sequence[Job]) -> None:
+        for job in reads:
+            try:
+                job.result = job.run(db) if job.run else None
+            except sqlite3.Error as problem:
+                job.error = OutboxUnavailable(f"the store cannot be read ({problem})")
+            except Exception as problem:
+                job.error = problem
 
     def _do_singly(self, db: sqlite3.Connection, group: Sequence[Job]) -> Sequence[Job]:
         """So that whoever is at fault fails alone."""
@@ -174,30 +179,33 @@ class Writer:
         """Do `writes` in one transaction. Raises what went wrong; then nothing was done."""
         try:
             db.execute("BEGIN IMMEDIATE")
-            appends = [job for job in writes if job.run is None]
+            appends = [job for job in writes if job.kind == "append"]
             for job, seqs in zip(appends, self._store.insert(db, [job.entries for job in appends]), strict=True):
                 job.result = seqs
             for job in writes:
-                if job.run is not None:
+                if job.run:
                     job.result = job.run(db)
             self._store.before_commit(db)
             db.execute("COMMIT")
         except BaseException:
+            self._store.after_rollback()
             if db.in_transaction:
                 db.execute("ROLLBACK")
-            self._store.after_rollback()
             raise
         self._failures = 0
         self._store.after_commit(db)
 
-    def _refuse(self, group: Sequence[Job], problem: sqlite3.OperationalError) -> Sequence[Job]:
-        """The disk is at fault: refuse appends, keep the rest. A read waits for the writes asked for before it."""
+    def _refuse(self, db: sqlite3.Connection, group: Sequence[Job], problem: Exception) -> Sequence[Job]:
+        """The disk is at fault: refuse appends, look where asked to, keep the rest for another try."""
         self._failures += 1
-        refused = [job for job in group if job.entries]
+        refused = [job for job in group if job.kind == "append"]
         for job in refused:
-            job.error = OutboxUnavailable(f"the store cannot be written ({problem.sqlite_errorname})")
-        self._deliver(refused)
-        return [job for job in group if not job.entries]
+            name = getattr(problem, "sqlite_errorname", type(problem).__name__)
+            job.error = OutboxUnavailable(f"the store cannot be written ({name})")
+        looks = [job for job in group if job.kind == "look"]
+        self._read(db, looks)
+        self._deliver([*refused, *looks])
+        return [job for job in group if job.kind in ("write", "claim")]
 
     def _deliver(self, jobs: Sequence[Job]) -> None:
         self._call_in_loop(self._hand_over, jobs)

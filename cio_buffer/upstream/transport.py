@@ -1,6 +1,8 @@
 """Request → Reply: the only outgoing socket on the Track side."""
 
 from typing import Literal, Protocol
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from msgspec import Struct
@@ -8,6 +10,10 @@ from yarl import URL
 
 REPLY_MAX_BYTES = 1_048_576
 """More than this of an answer is not read: a full batch of complaints fits."""
+
+IDLE_S = 5.0
+"""How long a connection is kept for the next request: shorter than upstream is likely to keep it, because a request on
+one that upstream has just closed may or may not have been taken in."""
 
 Trouble = Literal["connect", "dns", "tls", "timeout", "torn"]
 
@@ -34,7 +40,10 @@ class Reply(Struct, frozen=True, kw_only=True):
 
 class Transport(Protocol):
     async def send(self, request: Request) -> Reply:
-        """Ask once. Never raises for what the network or Customer.io does."""
+        """Ask once. Never raises for what the network or Customer.io does.
+
+        aiohttp itself repeats a PUT or DELETE whose connection broke; both may be repeated.
+        """
         ...
 
 
@@ -56,9 +65,9 @@ class TrackTransport:
         self._session = aiohttp.ClientSession(
             headers=self._headers,
             timeout=self._timeout,
-            connector=aiohttp.TCPConnector(limit=0),  # the drain bounds requests in flight
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),  # the drain bounds requests in flight
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=True,
+            proxy=proxy_for(self._base_url),
         )
 
     async def close(self) -> None:
@@ -80,12 +89,19 @@ class TrackTransport:
             return Reply(trouble="dns")
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError):
             return Reply(trouble="tls")
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError):
             return Reply(trouble="connect")
         except TimeoutError:
             return Reply(trouble="timeout")
-        except (aiohttp.ClientError, ConnectionError, ValueError):
+        except (aiohttp.ClientError, ConnectionError):
             return Reply(trouble="torn")
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for `url`. Not aiohttp's own look-up: it reads .netrc at each request, and
+    refuses to send where that has credentials too."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
 
 
 async def read_up_to(content: aiohttp.StreamReader, max_bytes: int) -> bytes:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from cio_buffer.outbox.entry import Settled
+from cio_buffer.errors import OutboxUnavailable
+from cio_buffer.outbox.contract import Room
+from cio_buffer.outbox.entry import NewEntry, Settled
 from cio_buffer.upstream.transport import Reply
 from tests.delivery.world import World
 
@@ -141,6 +143,65 @@ async def test_whoever_fails_for_ever_holds_up_nobody_but_their_own_lanes(world:
     world.api.otherwise = lambda _: Reply(status=200)
     await world.until_idle()
     assert [n for n in world.api.taken if n % 10 == 1] == [1, 11, 21, 31]
+
+
+async def test_a_firewalls_403_for_one_body_holds_up_that_person_alone(world: World) -> None:
+    world.api.otherwise = lambda ops: Reply(status=403 if any(one["n"] == 5 for one in ops) else 200)
+    await world.append(*(world.entry(n, f"id:{n % 10}") for n in range(40)))
+    for _ in range(100):
+        await world.step()
+        world.clock.advance(1.0)
+    assert sorted(world.api.taken) == [n for n in range(40) if n % 10 != 5]
+    assert world.outbox.ledger().entries == 4
+
+
+async def test_what_ties_a_visitor_to_a_person_waits_until_the_visitors_events_are_taken(world: World) -> None:
+    """Refused for their identifier, they leave as v1, and still before it."""
+
+    def visit(n: int) -> NewEntry:
+        said = {"type": "person", "action": "page", "identifiers": {"anonymous_id": "a"}, "name": "x"}
+        body = json.dumps(said | {"attributes": {"n": n}}).encode()
+        return structs.replace(world.entry(n, "anonymous_id:a", kind="page"), body=body)
+
+    world.api.will_answer(lambda ops: complaint(*range(len(ops)), field="identifiers.anonymous_id"))
+    await world.append(visit(1), visit(2), world.entry(3, "anonymous_id:a", "id:ann"))
+    await world.until_idle()
+    assert world.api.seen == [[1, 2], [1], [2], [3]]
+    assert world.drain.order.violations == 0
+
+
+async def test_a_clock_that_was_set_back_holds_up_nobody(tmp_path: Path) -> None:
+    world = await World(tmp_path, v1_max=1).open()
+    await world.append(*(world.entry(n, f"id:{n}", v1=True) for n in range(10)))
+    world.clock.jump(-3_600.0)
+    for _ in range(30):
+        await world.step()
+    assert sorted(world.api.taken) == list(range(10))
+    await world.close()
+
+
+async def test_a_store_that_cannot_be_read_is_asked_again_but_not_without_a_pause(world: World) -> None:
+    world.api.otherwise = lambda ops: Reply(status=500 if ops[0]["n"] == 1 else 200)
+    await world.append(world.entry(1, "id:ann", v1=True))
+    await world.step()
+    asked = 0
+
+    class Unreadable:
+        good_until = float("inf")
+
+        def claim(self, room: Room, *, now_ms: int) -> None:
+            nonlocal asked
+            asked += 1
+            raise OutboxUnavailable("not now")
+
+    lease, world.drain._lease = world.drain._lease, Unreadable()
+    world.clock.advance(60.0)
+    for _ in range(10):
+        await world.drain.step()
+        assert world.drain._idle_s() == 1.0
+    assert asked == 10
+    world.drain._lease, world.api.otherwise = lease, lambda _: Reply(status=200)
+    await world.until_idle()
 
 
 async def test_a_flood_of_calls_that_leave_alone_stops_nobody(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ class Disk:
         self.statements: list[str] = []
         self.commits = 0
         self.breaks_at: Callable[[str], bool] = lambda sql: False
+        self.breaks_with: type[sqlite3.Error] = sqlite3.OperationalError
         self._loop = asyncio.get_running_loop()
         self._told: Counter[str] = Counter()
         self._news: asyncio.Future[None] = self._loop.create_future()
@@ -74,7 +75,7 @@ class Disk:
         if sql == "COMMIT" and (gate := self._gate):
             gate.wait()
         if is_broken:
-            problem = sqlite3.OperationalError("disk I/O error")
+            problem = self.breaks_with("disk I/O error")
             problem.sqlite_errorcode, problem.sqlite_errorname = 1034, "SQLITE_IOERR_FSYNC"
             raise problem
 

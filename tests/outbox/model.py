@@ -186,7 +186,7 @@ class Model(Struct):
             wish = held.aside or wishes.get(seq)
             if any(chosen.get(one.stored.seq) for one in blockers):  # one of them is put aside
                 wish = Released() if held.is_from_parked else Parked()
-            elif blockers:
+            elif blockers and not isinstance(wish, Parked):
                 wish = held.aside
             if isinstance(wish, Released) and not held.is_from_parked:
                 wish = None

@@ -36,7 +36,7 @@ rooms = st.one_of(
         main_entries=few, main_bytes=some_bytes, parked_entries=few, parked_bytes=some_bytes, parked_v1_entries=few,
     ),
 )  # fmt: skip
-fates = st.sampled_from(["keep", "deliver", "deliver", "die", "park", "park until", "release"])
+fates = st.sampled_from(["park until", "park", "deliver", "keep", "release", "die"])
 
 
 class AnOutbox(RuleBasedStateMachine):
@@ -72,13 +72,15 @@ class AnOutbox(RuleBasedStateMachine):
     def claim(self, room: Room) -> None:
         self._claim(room)
 
-    @precondition(lambda self: self._model.hand)
+    @precondition(lambda self: self._model.hand or self._model.unclaimed())
     @rule(data=st.data(), times=st.integers(1, 2))
     def settle(self, data: st.DataObject, times: int) -> None:
+        if not self._model.hand:
+            self._claim(PLENTY)
         wishes = {seq: self._wish(data.draw(fates)) for seq in sorted(self._model.hand)}
         self._settle(wishes, times=times)
 
-    @precondition(lambda self: not any(one.entry.seq in self._model.hand for one in self._settled))
+    @precondition(lambda self: self._settled and not any(one.entry.seq in self._model.hand for one in self._settled))
     @rule()
     def repeat_the_last_settlement(self) -> None:
         self._do(self._hand.lease.settle(self._settled))
@@ -89,6 +91,7 @@ class AnOutbox(RuleBasedStateMachine):
         seqs = data.draw(st.lists(st.sampled_from([one.seq for one in self._model.at(Place.DEAD)]), max_size=4))
         assert self._do(self._hand.outbox.replay(seqs)) == self._model.replay(seqs)
 
+    @precondition(lambda self: self._model.hand or self._model.at(Place.PARKED))
     @rule(how=st.sampled_from(["crash", "reopen", "lose the lease"]))
     def interrupt(self, how: str) -> None:
         match how:

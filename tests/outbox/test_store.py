@@ -168,7 +168,7 @@ async def test_a_crash_while_the_store_is_made_is_made_good(path: Path) -> None:
     db.close()
     outbox = store_at(path)
     await outbox.open()
-    version = await outbox.run(lambda db: db.execute("PRAGMA user_version").fetchone()[0], is_read=True)
+    version = await outbox.run(lambda db: db.execute("PRAGMA user_version").fetchone()[0], kind="look")
     await outbox.close()
     assert (version, outbox.was_migrated) == (schema.VERSION, False)
 
@@ -251,9 +251,9 @@ async def test_each_setting_is_really_set(outbox: SqliteOutbox) -> None:
         "page_size": 4096, "auto_vacuum": 0, "journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0,
         "journal_size_limit": 16 * MIB, "busy_timeout": 5_000, "cache_size": -16_384, "mmap_size": 0, "temp_store": 2,
         "trusted_schema": 0, "cell_size_check": 1, "secure_delete": 1, "application_id": 0x63696F62,
-        "user_version": schema.VERSION, "max_page_count": 1_040 * MIB // 4_096,
+        "user_version": schema.VERSION, "max_page_count": 2_064 * MIB // 4_096,
     }  # fmt: skip
-    found = await outbox.run(lambda db: {name: opening.pragma(db, name) for name in expected}, is_read=True)
+    found = await outbox.run(lambda db: {name: opening.pragma(db, name) for name in expected}, kind="look")
     assert found == expected
 
 
@@ -335,7 +335,7 @@ async def test_one_bad_job_fails_alone(outbox: SqliteOutbox, disk: Disk) -> None
         outbox.append([entry("b"), unstorable()]),
         outbox.run(lambda db: db.execute("INSERT INTO ledger (id) VALUES (2)")),
         outbox.append([entry("c")]),
-        outbox.run(lambda db: len(None), is_read=True),  # type: ignore[arg-type]
+        outbox.run(lambda db: len(None), kind="look"),  # type: ignore[arg-type]
         outbox.oldest_at_ms(),
     ]
     disk.release()
@@ -374,7 +374,7 @@ def test_a_group_is_bounded_in_jobs_and_in_bytes() -> None:
         pass
 
     def job(size: int) -> Job:
-        return Job(future=NoFuture(), bytes=size)  # type: ignore[arg-type]
+        return Job(kind="append", future=NoFuture(), bytes=size)  # type: ignore[arg-type]
 
     assert len(next_group(deque([job(0)] * 6_000))) == 5_000
     assert len(next_group(deque([job(5 * MIB)] * 4))) == 2
@@ -422,6 +422,48 @@ async def test_the_store_finds_out_by_itself_that_it_can_be_written_again(outbox
     assert (disk.commits, outbox.condition().refusing) == (commits + 1, "")
     await outbox.append([entry("b")])
     assert outbox.ledger() == Ledger(accepted=1)
+
+
+async def test_a_probe_that_fails_in_an_unheard_of_way_is_a_failed_probe(outbox: SqliteOutbox, disk: Disk) -> None:
+    disk.breaks_at = lambda sql: sql == "COMMIT"
+    with pytest.raises(OutboxUnavailable):
+        await outbox.append([entry("a")])
+    disk.breaks_with = sqlite3.DatabaseError
+    await disk.sees("COMMIT")
+    await disk.sees("COMMIT")
+    commits = disk.commits
+    disk.mend()
+    await disk.commits_beyond(commits)
+    await outbox.oldest_at_ms()
+    await outbox.append([entry("b")])
+
+
+async def test_who_looks_is_answered_while_nothing_can_be_written(outbox: SqliteOutbox, disk: Disk) -> None:
+    await outbox.append([entry("a")])
+    lease = await outbox.acquire()
+    (met,) = (await lease.claim(PLENTY, now_ms=NOW_MS)).main
+    disk.breaks_at = lambda sql: sql == "COMMIT"
+    settling = asyncio.ensure_future(lease.settle([Settled(met.entry, Delivered(), 1)]))
+    await disk.sees("COMMIT")
+    assert await outbox.oldest_at_ms() is not None
+    assert not settling.done()
+    disk.mend()
+    await settling
+
+
+async def test_what_is_committed_is_not_stored_again_for_what_befalls_the_housekeeping(
+    outbox: SqliteOutbox, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("cio_buffer.outbox.store.size_of", fail)
+    disk.hold()
+    appends = [asyncio.ensure_future(outbox.append([entry(name)])) for name in ("a", "b")]
+    await asyncio.sleep(0)
+    disk.release()
+    await asyncio.gather(*appends)
+    assert outbox.ledger() == Ledger(accepted=2)
 
 
 async def test_a_probe_writes(outbox: SqliteOutbox, path: Path, disk: Disk) -> None:

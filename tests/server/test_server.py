@@ -10,6 +10,7 @@ import zlib
 import pytest
 from aiohttp import web
 
+from cio_buffer.errors import UnknownGroup
 from cio_buffer.server import BUSY, Server, is_local
 
 from .wire import ask, connect, is_closed, read_reply, request
@@ -288,7 +289,7 @@ async def test_a_socket_file_has_the_group_that_was_asked_for(server, tmp_path, 
 
 
 async def test_an_unknown_group_is_said_before_anything_is_opened(server, tmp_path):
-    with pytest.raises(OSError, match="no group nobody-knows"):
+    with pytest.raises(UnknownGroup, match="no group 'nobody-knows'"):
         await server.listen_unix(tmp_path / "a.sock", mode=0o660, group="nobody-knows")
     assert not (tmp_path / "a.sock").exists()
 

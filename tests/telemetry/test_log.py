@@ -111,11 +111,11 @@ def test_no_repeat_is_forgotten_when_a_burst_ends(logger, stream, clock):
 def test_only_warnings_are_folded_and_each_event_by_itself(logger, stream, clock):
     for _ in range(2):
         logger.error(log.STORE_UNWRITABLE)
-        logger.info(log.DRAIN_PAUSED)
+        logger.info(log.UPSTREAM_RECOVERED)
         logger.warning(log.DISK_LOW)
         logger.warning(log.OUTBOX_FULL)
     heard = [line["event"] for line in lines(stream)]
-    assert [heard.count(event) for event in (log.STORE_UNWRITABLE, log.DRAIN_PAUSED)] == [2, 2]
+    assert [heard.count(event) for event in (log.STORE_UNWRITABLE, log.UPSTREAM_RECOVERED)] == [2, 2]
     assert [heard.count(event) for event in (log.DISK_LOW, log.OUTBOX_FULL)] == [1, 1]
 
 
