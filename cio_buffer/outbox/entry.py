@@ -66,8 +66,8 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
 class Parked(Struct, frozen=True):
     """Moved aside, with its lanes, so that others pass.
 
-    One that is the first in its lanes comes back at `due_at_ms` at the earliest. Any other, and one without a time, comes
-    back as soon as what is parked before it has left.
+    One that is the first in its lanes comes back at `due_at_ms` at the earliest. Any other, and one without a time,
+    comes back as soon as what is parked before it has left.
     """
 
     due_at_ms: int | None = None
