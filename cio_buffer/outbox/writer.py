@@ -147,14 +147,12 @@ class Writer:
         try:
             if writes or self._failures:
                 self._commit(db, writes)
-        except sqlite3.OperationalError as problem:
-            return self._refuse(db, group, problem)
         except Exception as problem:
-            if not writes:  # a probe: whatever is wrong, it is not the fault of an app
+            if not writes or is_the_disks(problem):
                 return self._refuse(db, group, problem)
             if len(group) > 1:
                 return self._do_singly(db, group)
-            group[0].error = problem
+            group[0].error = unstorable(problem) if group[0].kind == "append" else problem
         self._read(db, [job for job in group if job.kind in ("claim", "look")])
         self._deliver(group)
         return []
@@ -224,6 +222,18 @@ class Writer:
             self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:  # the loop is gone, and with it everybody who waited
             self._is_closing = True
+
+
+def is_the_disks(problem: Exception) -> bool:
+    """Whether the disk is at fault, or the file, rather than what was to be written.
+
+    SQLite's CORRUPT and NOTADB come as plain DatabaseError, what an app could cause as one of its other children.
+    """
+    return isinstance(problem, sqlite3.OperationalError) or type(problem) is sqlite3.DatabaseError
+
+
+def unstorable(problem: Exception) -> OutboxUnavailable:
+    return OutboxUnavailable(f"this cannot be stored ({type(problem).__name__})")
 
 
 def next_group(waiting: deque[Job]) -> list[Job]:

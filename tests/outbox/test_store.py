@@ -342,7 +342,7 @@ async def test_one_bad_job_fails_alone(outbox: SqliteOutbox, disk: Disk) -> None
     (seq,) = await first
     a, b, wrong, c, wrong_read, oldest = await asyncio.gather(*asked, return_exceptions=True)
     assert seq < a[0] < c[0]
-    assert isinstance(b, sqlite3.IntegrityError)
+    assert isinstance(b, OutboxUnavailable)
     assert isinstance(wrong, sqlite3.IntegrityError)
     assert isinstance(wrong_read, TypeError)
     assert oldest == NOW_MS - 1_000
@@ -436,6 +436,21 @@ async def test_a_probe_that_fails_in_an_unheard_of_way_is_a_failed_probe(outbox:
     await disk.commits_beyond(commits)
     await outbox.oldest_at_ms()
     await outbox.append([entry("b")])
+
+
+async def test_a_damaged_file_refuses_what_comes_and_keeps_what_was_to_be_settled(
+    outbox: SqliteOutbox, disk: Disk
+) -> None:
+    await outbox.append([entry("a")])
+    lease = await outbox.acquire()
+    (met,) = (await lease.claim(PLENTY, now_ms=NOW_MS)).main
+    disk.breaks_with, disk.breaks_at = sqlite3.DatabaseError, lambda sql: sql == "COMMIT"
+    settling = asyncio.ensure_future(lease.settle([Settled(met.entry, Delivered(), 1)]))
+    with pytest.raises(OutboxUnavailable):
+        await outbox.append([entry("b")])
+    disk.mend()
+    await settling
+    assert outbox.ledger() == Ledger(accepted=1, delivered=1)
 
 
 async def test_who_looks_is_answered_while_nothing_can_be_written(outbox: SqliteOutbox, disk: Disk) -> None:
