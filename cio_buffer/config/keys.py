@@ -10,6 +10,7 @@ from cio_buffer.config.secret import Secret
 
 INT64_MAX = 9_223_372_036_854_775_807
 DAY_S = 86_400.0
+BYTES_MIN = 67_108_864  # an empty store with the WAL that it keeps takes a quarter of this
 SOCKET_PATH_MAX_BYTES = 107  # sun_path in unix(7) holds 108 bytes, the last of them a NUL
 
 Path = Annotated[str, Meta(pattern=r"\A[^\0]+\Z", description="a path")]
@@ -72,7 +73,7 @@ class Outbox(Section, frozen=True, kw_only=True):
     """The file that holds what is not delivered yet, and how large it may grow."""
 
     path: Path = "/var/lib/cio-buffer/outbox.db"
-    bytes_max: Annotated[int, Meta(ge=4_096, le=INT64_MAX)] = 4_294_967_296
+    bytes_max: Annotated[int, Meta(ge=BYTES_MIN, le=INT64_MAX)] = 4_294_967_296
     disk_free_min_bytes: Annotated[int, Meta(ge=0, le=INT64_MAX)] = 268_435_456
 
 

@@ -40,7 +40,7 @@ def test_environment_beats_file_beats_default(file):
         ("CIO_BUFFER__DRAIN__BATCH_SAME_LANE", "False", "drain", "batch_same_lane", False),
         ("CIO_BUFFER__DRAIN__BATCH_LINGER_S", "0.5", "drain", "batch_linger_s", 0.5),
         ("CIO_BUFFER__RETRY__BACKOFF_FIRST_S", "2", "retry", "backoff_first_s", 2.0),
-        ("CIO_BUFFER__OUTBOX__BYTES_MAX", "5_000_000", "outbox", "bytes_max", 5_000_000),
+        ("CIO_BUFFER__OUTBOX__BYTES_MAX", "500_000_000", "outbox", "bytes_max", 500_000_000),
         ("cio_buffer__log__Level", "debug", "log", "level", "debug"),
         ("CIO_BUFFER__LISTEN__UNIX_PATH", "", "listen", "unix_path", ""),
         ("CIO_BUFFER__LISTEN__UNIX_MODE", "0600", "listen", "unix_mode", "0600"),
