@@ -174,8 +174,7 @@ class Drain:
         is_batch_due = self._is_batch_due()
         if self._window.has_v1 and not (self._was_v1 and is_batch_due):
             self._was_v1 = True
-            claimed = self._window.take_v1()
-            return [claimed] if claimed else []
+            return [self._window.take_v1()]
         self._was_v1 = False
         return self._window.take_batch(self._limits.batch) if is_batch_due else []
 

@@ -65,9 +65,9 @@ class Window:
             claimed = self._add(entry, is_from_parked=is_from_parked, now=now)
             if is_from_parked:
                 if self._is_blocked_by_parking(entry):
-                    leaving.append(self._step_aside(claimed, Released()))
+                    leaving.append(self._send_aside(claimed, Released()))
             elif is_behind or self._is_overflow(claimed, claim) or self._is_blocked_by_parking(entry):
-                leaving.append(self._step_aside(claimed, Parked()))
+                leaving.append(self._send_aside(claimed, Parked()))
             self._enter(claimed)
         return leaving
 
@@ -77,10 +77,8 @@ class Window:
         self._ready_bytes -= sum(len(claimed.body) for claimed in batch if not claimed.waits_for)
         return batch
 
-    def take_v1(self) -> Claimed | None:
-        """Put the oldest call that leaves alone in flight."""
-        if not self._ready_v1:
-            return None
+    def take_v1(self) -> Claimed:
+        """Put the oldest call that leaves alone in flight; there is one where `has_v1`."""
         _, claimed = heappop(self._ready_v1)
         claimed.state = State.IN_FLIGHT
         return claimed
@@ -110,12 +108,12 @@ class Window:
 
         They go on closing their lanes until `leave`, when the store has them aside.
         """
-        leaving = [self._step_aside(claimed, Parked(due_at_ms))]
+        leaving = [self._send_aside(claimed, Parked(due_at_ms))]
         to_visit = deque(claimed.followers)
         while to_visit:
             follower = to_visit.popleft()
             if follower.state is not State.PARKING:
-                leaving.append(self._step_aside(follower, Released() if follower.is_from_parked else Parked()))
+                leaving.append(self._send_aside(follower, Released() if follower.is_from_parked else Parked()))
                 to_visit.extend(follower.followers)
         return sorted(leaving, key=lambda pair: pair[0].entry.seq)
 
@@ -177,7 +175,7 @@ class Window:
         """Whether a call that leaves alone finds no room, or others of its kind that have waited longer."""
         return claimed.call is not None and (claim.is_v1_due or self._v1 > self._limits.v1_max)
 
-    def _step_aside(self, claimed: Claimed, settlement: Settlement) -> tuple[Claimed, Settlement]:
+    def _send_aside(self, claimed: Claimed, settlement: Settlement) -> tuple[Claimed, Settlement]:
         claimed.state = State.PARKING
         return claimed, settlement
 

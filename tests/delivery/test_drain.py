@@ -184,6 +184,8 @@ async def test_a_store_that_cannot_be_read_is_asked_again_but_not_without_a_paus
     world.api.otherwise = lambda ops: Reply(status=500 if ops[0]["n"] == 1 else 200)
     await world.append(world.entry(1, "id:ann", v1=True))
     await world.step()
+    await world.step()  # learns when what was set aside comes due
+    assert world.drain._next_due_at_ms
     asked = 0
 
     class Unreadable:

@@ -428,7 +428,7 @@ async def test_a_probe_that_fails_in_an_unheard_of_way_is_a_failed_probe(outbox:
     disk.breaks_at = lambda sql: sql == "COMMIT"
     with pytest.raises(OutboxUnavailable):
         await outbox.append([entry("a")])
-    disk.breaks_with = sqlite3.DatabaseError
+    disk.breaks_with = sqlite3.IntegrityError
     await disk.sees("COMMIT")
     await disk.sees("COMMIT")
     commits = disk.commits
