@@ -1,4 +1,4 @@
-"""Where HTTP may be spoken in clear text: on this machine only."""
+"""Where apps may reach us, and where HTTP may be spoken in clear text: on this machine only."""
 
 import ipaddress
 from typing import NamedTuple

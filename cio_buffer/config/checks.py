@@ -11,11 +11,13 @@ from cio_buffer.config.sources import Name
 
 
 def check(config: Config) -> Iterator[Finding]:
-    """Everything about `config` that cannot work, except for its key: `track_key.py` has that."""
+    """Everything about `config` that cannot work, except for its secrets: `fetching.py` has those."""
     yield from _workspace(config)
     yield from _listeners(config)
-    yield from _http_address(config)
-    yield from _track_url(config)
+    yield from _addresses(config)
+    yield from _addresses_that_collide(config)
+    yield from _certificate(config)
+    yield from _urls(config)
     yield from _socket_lengths(config)
     yield from _paths_that_collide(config)
     yield from _backoffs(config)
@@ -32,42 +34,71 @@ def _workspace(config: Config) -> Iterator[Finding]:
 
 
 def _listeners(config: Config) -> Iterator[Finding]:
-    if not config.listen.unix_path and not config.listen.http_address:
+    if not (config.listen.unix_path or config.listen.http_address or config.listen.https_address):
         yield Finding(
-            names=(("listen", "unix_path"), ("listen", "http_address")),
-            what="unix_path and http_address in [listen] are both off",
+            names=(("listen", "unix_path"), ("listen", "http_address"), ("listen", "https_address")),
+            what="unix_path and http_address in [listen] are both off, and so is https_address",
             why="no app could reach the daemon",
             fix="set at least one of them",
         )
 
 
-def _http_address(config: Config) -> Iterator[Finding]:
-    try:
-        if config.listen.http_address:
-            parse_http_address(config.listen.http_address)
-    except ValueError as error:
+def _addresses(config: Config) -> Iterator[Finding]:
+    for key, example in (("http_address", "127.0.0.1:8246"), ("https_address", "127.0.0.1:8256")):
+        try:
+            if text := getattr(config.listen, key):
+                parse_http_address(text)
+        except ValueError as error:
+            yield Finding(
+                names=(("listen", key),),
+                what=f"{key} in [listen] cannot be used: {error}",
+                why="whoever reaches this address can send in your name: it must stay on this machine",
+                fix=f'use an address of this machine only, such as "{example}"',
+            )
+
+
+def _addresses_that_collide(config: Config) -> Iterator[Finding]:
+    http, https = config.listen.http_address, config.listen.https_address
+    if http and http == https and not http.endswith(":0"):
         yield Finding(
-            names=(("listen", "http_address"),),
-            what=f"http_address in [listen] cannot be used: {error}",
-            why="whoever reaches this address can send in your name, and it speaks clear text: it must stay local",
-            fix='use an address of this machine only, such as "127.0.0.1:8246"',
+            names=(("listen", "https_address"), ("listen", "http_address")),
+            what="http_address and https_address in [listen] are the same",
+            why="a port speaks either http or https",
+            fix='give each its own port, such as "127.0.0.1:8246" and "127.0.0.1:8256"',
         )
 
 
-def _track_url(config: Config) -> Iterator[Finding]:
-    if not config.upstream.track_url:
-        return
-    try:
-        url = parse_url(config.upstream.track_url)
-        if url.scheme == "http" and not is_loopback(url.hostname or ""):
-            raise ValueError("it is plain http to another machine")
-    except ValueError as error:
+def _certificate(config: Config) -> Iterator[Finding]:
+    keys = ("https_address", "tls_cert_file", "tls_key_file")
+    present = [key for key in keys if getattr(config.listen, key)]
+    missing = [key for key in keys if key not in present]
+    if present and missing:
         yield Finding(
-            names=(("upstream", "track_url"),),
-            what=f"track_url in [upstream] cannot be used: {error}",
-            why="the API key and people's data travel to this address",
-            fix='use https, or plain http to this machine only; "" takes the region\'s own address',
+            names=tuple(("listen", key) for key in (*present, *missing)),
+            what=f"[listen] has {' and '.join(present)}, but no {' and no '.join(missing)}",
+            why="https takes an address, a certificate and its private key: all three or none",
+            fix=f"set {' and '.join(missing)} too; openssl makes a certificate and its key, the README shows how",
         )
+
+
+def _urls(config: Config) -> Iterator[Finding]:
+    for key in ("track_url", "app_url"):
+        try:
+            if text := getattr(config.upstream, key):
+                _check_url(text)
+        except ValueError as error:
+            yield Finding(
+                names=(("upstream", key),),
+                what=f"{key} in [upstream] cannot be used: {error}",
+                why="the API key and people's data travel to this address",
+                fix='use https, or plain http to this machine only; "" takes the region\'s own address',
+            )
+
+
+def _check_url(text: str) -> None:
+    url = parse_url(text)
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
+        raise ValueError("it is plain http to another machine")
 
 
 def _socket_lengths(config: Config) -> Iterator[Finding]:

@@ -17,6 +17,11 @@ Path = Annotated[str, Meta(pattern=r"\A[^\0]+\Z", description="a path")]
 PathOrOff = Annotated[str, Meta(pattern=r"\A[^\0]*\Z", description='a path, or "" for none')]
 FileName = Annotated[str, Meta(pattern=r"\A[^\0/]*\Z", description='a file name without "/"')]
 Octal = Annotated[str, Meta(pattern=r"\A0?[0-7]{3}\Z", description='permissions in octal, such as "0660"')]
+USER = r" *[A-Za-z0-9_.@$-]+ *"
+Users = Annotated[
+    str,
+    Meta(pattern=rf"\A(?:{USER}(?:,{USER})*)?\Z", description="user names or numbers in one text, with commas between"),
+]
 SiteId = Annotated[str, Meta(pattern=r"\A[!-9;-~]*\Z", description='printable ASCII without spaces and ":"')]
 
 Count = Annotated[int, Meta(ge=1, le=65_535)]
@@ -29,12 +34,24 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Listen(Section, frozen=True, kw_only=True):
-    """Where apps reach the daemon. An empty path or address is off; at least one is on."""
+    """Where apps reach the daemon, and who may. An empty path or address is off; at least one is on.
+
+    `load` puts the local key, a key that only we know, into `local_key`; it is empty where there is none.
+    """
 
     unix_path: PathOrOff = "/run/cio-buffer/api.sock"
     unix_mode: Octal = "0660"
     unix_group: str = ""
+    unix_users: Users = ""
     http_address: str = "127.0.0.1:8246"
+    https_address: str = ""
+    tls_cert_file: PathOrOff = ""
+    tls_key_file: PathOrOff = ""
+    callers: Literal["key", "site_id", "none"] = "key"
+    local_key: Secret = Secret("")
+    local_key_credential: FileName = ""
+    local_key_file: PathOrOff = ""
+    local_key_env: str = ""
     connections_max: Count = 512
     body_max_bytes: Annotated[int, Meta(ge=1, le=1_073_741_824)] = 8_388_608
 
@@ -42,9 +59,17 @@ class Listen(Section, frozen=True, kw_only=True):
         """`unix_mode` as `os.chmod` wants it."""
         return int(self.unix_mode, 8)
 
+    def unix_user_names(self) -> tuple[str, ...]:
+        """`unix_users` one by one, each a name or a number, not looked up; none means that nobody is turned away."""
+        return tuple(user.strip() for user in self.unix_users.split(",")) if self.unix_users else ()
+
     def http(self) -> Address | None:
         """`http_address` taken apart; None when it is off."""
         return parse_http_address(self.http_address) if self.http_address else None
+
+    def https(self) -> Address | None:
+        """`https_address` taken apart; None when it is off. When it is on, both files of the certificate are named."""
+        return parse_http_address(self.https_address) if self.https_address else None
 
 
 class Admin(Section, frozen=True, kw_only=True):
@@ -54,19 +79,33 @@ class Admin(Section, frozen=True, kw_only=True):
 
 
 class Upstream(Section, frozen=True, kw_only=True):
-    """Which workspace, and with which key. `load` puts the key into `track_api_key`, whatever form named it."""
+    """Which workspace, and with which keys.
+
+    `load` puts each key into `track_api_key`, `track_api_key_previous` and `app_api_key`, whatever form named it; the
+    last two are empty where there is none.
+    """
 
     region: Literal["us", "eu"] = "us"
     track_url: str = ""
+    app_url: str = ""
     site_id: SiteId = ""
     track_api_key: Secret = Secret("")
     track_api_key_credential: FileName = "track_api_key"
     track_api_key_file: PathOrOff = ""
     track_api_key_env: str = ""
+    track_api_key_previous: Secret = Secret("")
+    track_api_key_previous_credential: FileName = ""
+    track_api_key_previous_file: PathOrOff = ""
+    track_api_key_previous_env: str = ""
+    app_api_key: Secret = Secret("")
+    app_api_key_credential: FileName = "app_api_key"
+    app_api_key_file: PathOrOff = ""
+    app_api_key_env: str = ""
     identifiers: Literal["shape", "id", "v1"] = "shape"
     anonymous: Literal["v2", "v1"] = "v2"
     connect_timeout_s: Timeout = 5.0
     request_timeout_s: Timeout = 30.0
+    passthrough_timeout_s: Timeout = 9.0
 
 
 class Outbox(Section, frozen=True, kw_only=True):

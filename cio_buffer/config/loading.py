@@ -3,35 +3,32 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import msgspec
-
-from cio_buffer.config import track_key
 from cio_buffer.config.checks import check
+from cio_buffer.config.fetching import fetch
 from cio_buffer.config.keys import Config
 from cio_buffer.config.problems import ConfigError, Problem
 from cio_buffer.config.reading import Finding, read
-from cio_buffer.config.sources import Name, Settings, gather
+from cio_buffer.config.sources import Name, Settings, gather, may_exist
 
 SYSTEM_PATH = Path("/etc/cio-buffer/config.toml")
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """Read and check everything: environment beats file beats defaults, and the Track API key is fetched.
+    """Read and check everything: environment beats file beats defaults, and the secrets are fetched.
 
-    Raises ConfigError with all problems at once. Reads the file and what holds the key, and touches nothing else.
+    Raises ConfigError with all problems at once. Reads the file and what holds the secrets, and touches nothing else.
     """
     settings = gather(path, environ)
-    config, misfits = read(settings.given)
-    key = track_key.resolve(config.upstream, environ)
-    consequences = [*check(config), *([key] if isinstance(key, Finding) else [])]
-    findings = [*misfits, *_independent(consequences, misfits)]
-    if findings or isinstance(key, Finding):
+    as_written, misfits = read(settings.given)
+    config, missed = fetch(as_written, environ)
+    findings = [*misfits, *_independent([*check(config), *missed], misfits)]
+    if findings:
         raise ConfigError(_placed(finding, settings) for finding in findings)
-    return msgspec.structs.replace(config, upstream=msgspec.structs.replace(config.upstream, track_api_key=key))
+    return config
 
 
 def glance(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """Read without checking, and without the key: enough to find the daemon that runs with it.
+    """Read without checking, and without the secrets: enough to find the daemon that runs with it.
 
     Raises ConfigError where the file cannot be read at all.
     """
@@ -44,15 +41,7 @@ def find(flag: Path | None, environ: Mapping[str, str]) -> Path | None:
         return flag
     if named := environ.get("CIO_BUFFER_CONFIG"):
         return Path(named)
-    return SYSTEM_PATH if _may_exist(SYSTEM_PATH) else None
-
-
-def _may_exist(path: Path) -> bool:
-    """True also where we may not look: then `load` says so, instead of running without the file."""
-    try:
-        return path.exists()
-    except PermissionError:
-        return True
+    return SYSTEM_PATH if may_exist(SYSTEM_PATH) else None
 
 
 def _independent(findings: Iterable[Finding], misfits: list[Finding]) -> list[Finding]:

@@ -10,6 +10,7 @@ from msgspec import inspect
 from cio_buffer.config.keys import FIELDS, SECTIONS, Config
 from cio_buffer.config.problems import quoted
 from cio_buffer.config.secret import Secret
+from cio_buffer.config.secrets import HIDDEN
 from cio_buffer.config.sources import PREFIX, Given, Name
 
 
@@ -137,11 +138,13 @@ def _shown(name: Name, value: object) -> str:
     match value:
         case bool():
             return str(value).lower()
+        case int() | float() if name in HIDDEN:
+            return "a number"
         case int() if value.bit_length() > 64:
             return "so large a number"
         case int() | float():
             return f"{value:_}"
-        case str() if value and (name[1].startswith("track_api_key") or name[1] == "track_url"):
+        case str() if value and name in HIDDEN:
             return "this text"
         case str():
             return quoted(value)

@@ -56,6 +56,14 @@ def gather(path: Path | None, environ: Mapping[str, str]) -> Settings:
     )
 
 
+def may_exist(path: Path) -> bool:
+    """True also where we may not look: then reading it says so, instead of the daemon running without it."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_bytes().decode()

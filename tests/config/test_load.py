@@ -6,6 +6,7 @@ import pytest
 
 from cio_buffer.config import Config, ConfigError, find, load, loading, render
 
+TLS = "tls_cert_file = '/c.pem'\ntls_key_file = '/k.pem'\n"
 GOOD = {"CIO_BUFFER__UPSTREAM__SITE_ID": "site", "CIO_BUFFER__UPSTREAM__TRACK_API_KEY_ENV": "KEY", "KEY": "k3y"}
 
 
@@ -44,6 +45,10 @@ def test_environment_beats_file_beats_default(file):
         ("cio_buffer__log__Level", "debug", "log", "level", "debug"),
         ("CIO_BUFFER__LISTEN__UNIX_PATH", "", "listen", "unix_path", ""),
         ("CIO_BUFFER__LISTEN__UNIX_MODE", "0600", "listen", "unix_mode", "0600"),
+        ("CIO_BUFFER__LISTEN__UNIX_USERS", "1000", "listen", "unix_users", "1000"),
+        ("CIO_BUFFER__LISTEN__CALLERS", "site_id", "listen", "callers", "site_id"),
+        ("CIO_BUFFER__UPSTREAM__PASSTHROUGH_TIMEOUT_S", "7.5", "upstream", "passthrough_timeout_s", 7.5),
+        ("CIO_BUFFER__UPSTREAM__APP_URL", "http://[::1]:1", "upstream", "app_url", "http://[::1]:1"),
     ],
 )
 def test_a_variable_is_read_as_the_type_of_its_key(variable, text, section, key, value):
@@ -123,10 +128,28 @@ def test_an_unknown_variable_is_a_problem_at_its_name(variable, fix):
         ("listen", "unix_mode = '0999'"),
         ("listen", "unix_mode = 0o660"),
         ("listen", "unix_path = '/a\\u0000b'".replace("'", '"')),
+        ("listen", "callers = 'anyone'"),
+        ("listen", "callers = ''"),
+        ("listen", "unix_users = ['ann']"),
+        ("listen", "unix_users = 1000"),
+        ("listen", "unix_users = 'ann,'"),
+        ("listen", "unix_users = ',ann'"),
+        ("listen", "unix_users = 'ann,,bob'"),
+        ("listen", "unix_users = ' '"),
+        ("listen", "unix_users = 'ann bob'"),
+        ("listen", "unix_users = 'ann;bob'"),
+        ("listen", "unix_users = 'ann\\n'".replace("'", '"')),
+        ("listen", "unix_users = 'änn'"),
+        ("listen", "tls_cert_file = '/a\\u0000b'".replace("'", '"')),
+        ("listen", "tls_key_file = 3"),
+        ("listen", "https_address = 8256"),
         ("admin", "unix_path = ''"),
         ("upstream", "region = 'fr'"),
         ("upstream", "connect_timeout_s = 0"),
         ("upstream", "request_timeout_s = inf"),
+        ("upstream", "passthrough_timeout_s = 0"),
+        ("upstream", "passthrough_timeout_s = 3_600.1"),
+        ("upstream", "app_url = false"),
         ("upstream", "site_id = 'a:b'"),
         ("upstream", "site_id = []"),
         ("outbox", "bytes_max = 9_223_372_036_854_775_808"),
@@ -159,6 +182,9 @@ def test_a_value_out_of_bounds_or_of_another_type_is_one_problem(file, section, 
         ("[listen]\nhttp_address = '8246'", "not host:port"),
         ("[listen]\nhttp_address = '127.0.0.1:70000'", "not host:port"),
         ("[listen]\nhttp_address = '::1:80'", "needs brackets"),
+        (f"[listen]\n{TLS}https_address = '0.0.0.0:80'", "https_address in [listen] cannot be used: its host is not"),
+        (f"[listen]\n{TLS}https_address = '8256'", "https_address in [listen] cannot be used: it is not host:port"),
+        (f"[listen]\n{TLS}https_address = '127.0.0.1:8246'", "http_address and https_address in [listen] are the same"),
         ("[listen]\nunix_path = '/run/a'\n[admin]\nunix_path = '/run/./a'", "same path"),
         ("[outbox]\npath = '/run/a'\n[admin]\nunix_path = '/run/a'", "same path"),
         (f"[listen]\nunix_path = '/{'a' * 107}'", "longer than 107 bytes"),
@@ -166,6 +192,12 @@ def test_a_value_out_of_bounds_or_of_another_type_is_one_problem(file, section, 
         ("[upstream]\ntrack_url = 'http://example.com'", "plain http to another machine"),
         ("[upstream]\ntrack_url = 'ftp://127.0.0.1'", "not a URL"),
         ("[upstream]\ntrack_url = 'https://[::1'", "not a URL"),
+        (
+            "[upstream]\napp_url = 'http://example.com'",
+            "app_url in [upstream] cannot be used: it is plain http to another",
+        ),
+        ("[upstream]\napp_url = 'ftp://127.0.0.1'", "app_url in [upstream] cannot be used: it is not a URL"),
+        ("[upstream]\napp_url = 'https://127.0.0.1/?a=b'", "it holds more than scheme, host, port and path"),
     ],
 )
 def test_keys_that_cannot_work_together_are_a_problem(file, text, what):
@@ -175,8 +207,47 @@ def test_keys_that_cannot_work_together_are_a_problem(file, text, what):
     assert problem.where.startswith(f"{file}, line")
 
 
-def test_a_password_in_a_url_is_refused_and_not_repeated(file):
-    file.write_text("[upstream]\ntrack_url = 'https://ann:hunter2@example.com'")
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"https_address"}, "[listen] has https_address, but no tls_cert_file and no tls_key_file"),
+        ({"tls_cert_file"}, "[listen] has tls_cert_file, but no https_address and no tls_key_file"),
+        ({"tls_key_file"}, "[listen] has tls_key_file, but no https_address and no tls_cert_file"),
+        ({"https_address", "tls_cert_file"}, "[listen] has https_address and tls_cert_file, but no tls_key_file"),
+        ({"https_address", "tls_key_file"}, "[listen] has https_address and tls_key_file, but no tls_cert_file"),
+        ({"tls_cert_file", "tls_key_file"}, "[listen] has tls_cert_file and tls_key_file, but no https_address"),
+    ],
+)
+def test_https_takes_an_address_and_both_files(file, given, what):
+    """The place is a line that is set, though the missing ones are written too."""
+    values = {"tls_key_file": "/k.pem", "tls_cert_file": "/c.pem", "https_address": "127.0.0.1:8256"}
+    lines = [f"{key} = '{value if key in given else ''}'" for key, value in values.items()]
+    file.write_text("\n".join(["[listen]", *lines]))
+    [problem] = problems(file)
+    assert problem.what == what
+    assert lines[int(problem.where.rpartition(" ")[2]) - 2].split(" ")[0] in given
+    assert "openssl" in problem.fix
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{TLS}https_address = '127.0.0.1:8256'",
+        f"{TLS}https_address = '[::1]:8246'",
+        f"{TLS}https_address = '127.0.0.1:0'\nhttp_address = '127.0.0.1:0'",
+        f"{TLS}https_address = '127.0.0.1:8246'\nhttp_address = ''",
+        f"{TLS}https_address = '127.0.0.1:8246'\nhttp_address = ''\nunix_path = ''",
+    ],
+)
+def test_https_may_stand_beside_http_or_alone(file, text):
+    """The files need not be there: nothing of them is read here."""
+    file.write_text(f"[listen]\n{text}")
+    assert load(file, GOOD).listen.https()
+
+
+@pytest.mark.parametrize("key", ["track_url", "app_url"])
+def test_a_password_in_a_url_is_refused_and_not_repeated(file, key):
+    file.write_text(f"[upstream]\n{key} = 'https://ann:hunter2@example.com'")
     assert "hunter2" not in render(problems(file))
 
 
@@ -252,8 +323,27 @@ def test_the_http_address_is_taken_apart(text, address):
     assert load(None, GOOD | {"CIO_BUFFER__LISTEN__HTTP_ADDRESS": text}).listen.http() == address
 
 
+def test_the_https_address_is_taken_apart(file):
+    file.write_text(f"[listen]\n{TLS}https_address = '[::1]:8256'")
+    assert load(file, GOOD).listen.https() == ("::1", 8256)
+
+
 def test_a_listener_that_is_off_has_no_address():
-    assert load(None, GOOD | {"CIO_BUFFER__LISTEN__HTTP_ADDRESS": ""}).listen.http() is None
+    listen = load(None, GOOD | {"CIO_BUFFER__LISTEN__HTTP_ADDRESS": ""}).listen
+    assert (listen.http(), listen.https()) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", ()),
+        ("ann", ("ann",)),
+        ("www-data, 1000 ,_app", ("www-data", "1000", "_app")),
+        (" a.b@example.org,HOST$ ", ("a.b@example.org", "HOST$")),
+    ],
+)
+def test_the_sockets_users_are_taken_apart(text, names):
+    assert load(None, GOOD | {"CIO_BUFFER__LISTEN__UNIX_USERS": text}).listen.unix_user_names() == names
 
 
 def test_the_sockets_mode_is_octal():

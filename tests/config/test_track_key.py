@@ -95,8 +95,10 @@ def test_a_key_pasted_into_the_wrong_place_is_not_repeated():
     assert problem({f"{UPSTREAM}TRACK_API_KEY_CREDENTIAL": f"{KEY}/x"})
 
 
-def test_no_key_at_all_is_a_problem_that_says_what_to_set():
-    assert "track_api_key_file" in problem({}).fix
+@pytest.mark.parametrize("environ", [{}, {UPSTREAM + "TRACK_API_KEY_CREDENTIAL": ""}])
+def test_no_key_at_all_is_a_problem_that_says_what_to_set(environ):
+    assert problem(environ).what.startswith("there is no Track API key: no form of it is set")
+    assert "track_api_key_file" in problem(environ).fix
 
 
 def test_nothing_shows_a_secret():
