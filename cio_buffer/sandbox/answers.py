@@ -1,66 +1,53 @@
-"""The answers of the Track API, in the vendor's shapes."""
+"""What the sender of a request gets, and what the script makes of it."""
 
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import msgspec
 
-from cio_buffer.sandbox.effects import Asked, Problem
+from cio_buffer.sandbox.trouble import AnswerWith, BreakOff, Trickle, Trouble
 
-Shape: TypeAlias = Literal["v1", "v1_merge", "v1_form", "v2_entity", "v2_batch"]
+Headers: TypeAlias = tuple[tuple[str, str], ...]
 
-_JSON = "application/json; charset=utf-8"
-_SUCCESS_HEADERS = {"Content-Type": _JSON, "Cache-Control": "no-store", "Access-Control-Allow-Origin": "*"}
+PLAIN_TEXT: Headers = (("Content-Type", "text/plain"),)
+_JSON: Headers = (("Content-Type", "application/json; charset=utf-8"),)
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the sender gets, `delay_s` after the request was read. `status` None: the connection is dropped instead."""
+    """An answer, and how it is to go out. `status` None: the connection is dropped instead.
+
+    It leaves `delay_s` after the request was read; whole and at once unless `trickle` or `break_off` says otherwise.
+    """
 
     status: int | None
-    headers: dict[str, str] = {}
+    headers: Headers = ()
     body: bytes = b""
     delay_s: float = 0.0
+    trickle: Trickle | None = None
+    break_off: BreakOff | None = None
 
 
 DROPPED = Answer(status=None)
-UNAUTHORIZED = Answer(status=401, headers={"Content-Type": _JSON}, body=b'{"meta":{"error":"unauthorized"}}\n')
-TOO_LARGE = Answer(status=413, headers={"Content-Type": "text/plain"}, body=b"request entity too large\n")
-NO_SUCH_CALL = Answer(status=404, headers={"Content-Type": "text/plain"}, body=b"404 page not found\n")
-REGION = Answer(
-    status=200,
-    headers=_SUCCESS_HEADERS,
-    body=b'{"url":"https://track.customer.io","region":"us","environment_id":1}\n',
-)
-_TAKEN = Answer(status=200, headers=_SUCCESS_HEADERS, body=b"{}\n")
+TOO_LARGE = Answer(status=413, headers=PLAIN_TEXT, body=b"request entity too large\n")
 
 
-def judged(asked: Sequence[Asked], shape: Shape) -> Answer:
-    """The answer to operations that were looked at one by one."""
-    if shape == "v2_batch":
-        return _batch(asked)
-    problems = [problem for one in asked for problem in one.problems]
-    if problems:
-        return malformed(problems, shape)
-    return Answer(status=204) if shape == "v1_form" else _TAKEN
+def in_json(status: int, body: Mapping[str, Any], headers: Headers = ()) -> Answer:
+    """An answer whose body is JSON with a newline at its end, as the vendor writes it."""
+    return Answer(status=status, headers=_JSON + headers, body=msgspec.json.encode(body) + b"\n")
 
 
-def malformed(problems: Sequence[Problem], shape: Shape) -> Answer:
-    """The 400 to a request of which nothing was taken in."""
-    if shape == "v1_merge":
-        return _answer(400, {"meta": {"error": problems[0].message}})
-    if shape in {"v1", "v1_form"}:
-        return _answer(400, {"meta": {"errors": [problem.message for problem in problems]}})
-    return _answer(400, {"errors": [msgspec.structs.asdict(problem) for problem in problems]})
+def scripted(script: AnswerWith) -> Answer:
+    """The answer that a script gives, word for word."""
+    has_type = any(name.lower() == "content-type" for name, _ in script.headers)
+    headers = script.headers if has_type else PLAIN_TEXT + script.headers
+    return Answer(status=script.status, headers=headers, body=script.body)
 
 
-def _batch(asked: Sequence[Asked]) -> Answer:
-    errors = [
-        {"batch_index": index, **msgspec.structs.asdict(problem)}
-        for index, one in enumerate(asked)
-        for problem in one.problems
-    ]
-    return _answer(207, {"errors": errors}) if errors else _TAKEN
-
-
-def _answer(status: int, body: dict[str, Any]) -> Answer:
-    return Answer(status=status, headers={"Content-Type": _JSON}, body=msgspec.json.encode(body) + b"\n")
+def befallen_by(trouble: Trouble, answer: Answer) -> Answer:
+    """`answer`, going out as `trouble` will have it."""
+    return msgspec.structs.replace(
+        answer,
+        delay_s=trouble.delay.seconds if trouble.delay else 0.0,
+        trickle=trouble.trickle,
+        break_off=trouble.break_off,
+    )

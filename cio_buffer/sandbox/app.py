@@ -1,11 +1,16 @@
-"""A pretend Customer.io: the Track API on a port of this machine."""
+"""A pretend Customer.io: the Track API and the App API on one port of this machine."""
 
 from aiohttp import web
 
 from cio_buffer.clock import Clock
-from cio_buffer.sandbox.credentials import Credentials
+from cio_buffer.sandbox.answers import Answer
+from cio_buffer.sandbox.app_api import APP_PREFIX, AppApi
+from cio_buffer.sandbox.app_calls import read_call
+from cio_buffer.sandbox.app_ledger import AppLedger
+from cio_buffer.sandbox.credentials import AppCredentials, Credentials
 from cio_buffer.sandbox.faults import Faults
 from cio_buffer.sandbox.ledger import Ledger
+from cio_buffer.sandbox.sending import send
 from cio_buffer.sandbox.track_api import Call, TrackApi
 from cio_buffer.sandbox.workspace import Workspace
 
@@ -14,10 +19,12 @@ BODY_MAX_BYTES = 16 * 1024 * 1024
 
 
 class Sandbox:
-    """Serves the Track API from memory.
+    """Serves both APIs from memory; those paths that begin with /v1/ are the App API's.
 
-    `faults` may be changed at any time; `ledger` has what arrived, `workspace` what came of it. With `site_id` and
-    `track_api_key` None all credentials are accepted, and none as well. `manual_segments` None: every segment exists.
+    `faults` may be changed at any time; `ledger` has what arrived at the Track API, `workspace` what came of it, and
+    `app_ledger` what arrived at the App API. With `site_id` and `track_api_key` None all credentials of the Track API
+    are accepted, and none as well; so are the App API's with `app_api_key` None. `manual_segments` None: every segment
+    exists.
     """
 
     def __init__(
@@ -28,10 +35,12 @@ class Sandbox:
         *,
         site_id: str | None = None,
         track_api_key: str | None = None,
+        app_api_key: str | None = None,
         manual_segments: frozenset[int] | None = None,
     ) -> None:
         self.faults = faults
         self.ledger = ledger
+        self.app_ledger = AppLedger()
         self.workspace = Workspace()
         self._clock = clock
         self._track_api = TrackApi(
@@ -42,6 +51,12 @@ class Sandbox:
             credentials=Credentials(site_id=site_id, track_api_key=track_api_key),
             manual_segments=manual_segments,
         )
+        self._app_api = AppApi(
+            clock=clock,
+            faults=faults,
+            ledger=self.app_ledger,
+            credentials=AppCredentials(app_api_key=app_api_key),
+        )
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
@@ -49,7 +64,8 @@ class Sandbox:
         app = web.Application(client_max_size=BODY_MAX_BYTES)
         app.router.add_route("*", "/{path:.*}", self._serve)
         # No time for requests that are still being answered: a scripted delay would hold up the stop.
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
+        # No unpacking of bodies: they are written down as they came off the wire.
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01, auto_decompress=False)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
         bound_host, bound_port = self._runner.addresses[0][:2]
@@ -61,7 +77,12 @@ class Sandbox:
             await self._runner.cleanup()
             self._runner = None
 
-    async def _serve(self, request: web.Request) -> web.Response:
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        return await send(await self._answer(request), request, self._clock)
+
+    async def _answer(self, request: web.Request) -> Answer:
+        if request.raw_path.startswith(APP_PREFIX):
+            return self._app_api.answer(await read_call(request, body_max_bytes=BODY_MAX_BYTES))
         call = Call(
             method=request.method,
             path=request.raw_path,
@@ -69,15 +90,4 @@ class Sandbox:
             authorization=request.headers.get("Authorization"),
             content_type=request.content_type,
         )
-        answer = self._track_api.answer(call)
-        if answer.delay_s > 0:
-            await self._clock.sleep(answer.delay_s)
-        if answer.status is None:
-            _drop_connection(request)
-            return web.Response()
-        return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
-
-
-def _drop_connection(request: web.Request) -> None:
-    if request.transport is not None:
-        request.transport.abort()
+        return self._track_api.answer(call)

@@ -1,105 +1,24 @@
-"""Scripted trouble: what goes wrong with which request, and until when."""
+"""Scripted trouble: the script that a test or the demo writes."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeAlias
-
-import msgspec
+from collections.abc import Callable, Iterable, Mapping
 
 from cio_buffer.clock import Clock
 from cio_buffer.sandbox.effects import JsonObject
-
-RefusalMode: TypeAlias = Literal["operation", "whole_batch_400", "whole_batch_413"]
-
-
-class AnswerWith(msgspec.Struct, frozen=True, kw_only=True):
-    """Answer this instead of processing anything."""
-
-    status: int
-    body: str
-    headers: dict[str, str]
-
-
-class Tear(msgspec.Struct, frozen=True, kw_only=True):
-    """Drop the connection before anything is processed."""
-
-
-class LoseAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Process, then drop the connection, for this share of the requests."""
-
-    probability: float
-    chance: random.Random | None
-
-
-class Delay(msgspec.Struct, frozen=True, kw_only=True):
-    """Process at once, answer late."""
-
-    seconds: float
-
-
-class Refuse(msgspec.Struct, frozen=True, kw_only=True):
-    """Call the operations invalid that `concerns` picks."""
-
-    concerns: Callable[[JsonObject], bool]
-    mode: RefusalMode
-
-
-Action: TypeAlias = AnswerWith | Tear | LoseAnswer | Delay | Refuse
-
-
-class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """One scripted trouble: befalls `requests_left` more requests below `path_prefix`, before the moment `until`."""
-
-    action: Action
-    requests_left: int | None
-    until: float | None
-    path_prefix: str
-
-
-class Trouble(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is to go wrong with one request: at most one `ending`, one delay, any number of refusals."""
-
-    ending: AnswerWith | Tear | LoseAnswer | None = None
-    delay: Delay | None = None
-    refusals: tuple[Refuse, ...] = ()
-
-
-def decide(
-    faults: Sequence[Fault], *, path: str, now: float, rolls: Sequence[float]
-) -> tuple[Trouble, tuple[Fault, ...]]:
-    """Say what befalls a request for `path`, and which faults remain after it.
-
-    Of several endings (or delays) the one that was set first wins, and only it is used up: a script plays in order.
-    `now` is monotonic seconds; `rolls` has a number in [0, 1) for each fault.
-    """
-    trouble = Trouble()
-    remaining: list[Fault] = []
-    for fault, roll in zip(faults, rolls, strict=True):
-        if fault.until is not None and now >= fault.until:
-            continue
-        worse = _add(trouble, fault.action, roll) if path.startswith(fault.path_prefix) else None
-        if worse is None:
-            remaining.append(fault)
-            continue
-        trouble = worse
-        if fault.requests_left is None:
-            remaining.append(fault)
-        elif fault.requests_left > 1:
-            remaining.append(msgspec.structs.replace(fault, requests_left=fault.requests_left - 1))
-    return trouble, tuple(remaining)
-
-
-def _add(trouble: Trouble, action: Action, roll: float) -> Trouble | None:
-    """`trouble` with `action` added, or None when that does not befall this request."""
-    match action:
-        case Refuse():
-            return msgspec.structs.replace(trouble, refusals=(*trouble.refusals, action))
-        case Delay():
-            return msgspec.structs.replace(trouble, delay=action) if trouble.delay is None else None
-        case LoseAnswer() if roll >= action.probability:
-            return None
-        case _:
-            return msgspec.structs.replace(trouble, ending=action) if trouble.ending is None else None
+from cio_buffer.sandbox.trouble import (
+    Action,
+    AnswerWith,
+    BreakOff,
+    Delay,
+    Fault,
+    LoseAnswer,
+    RefusalMode,
+    Refuse,
+    Tear,
+    Trickle,
+    Trouble,
+    decide,
+)
 
 
 class Faults:
@@ -116,20 +35,53 @@ class Faults:
         self,
         status: int,
         *,
-        body: str = "",
-        headers: Mapping[str, str] | None = None,
+        body: str | bytes = b"",
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
         requests: int | None = None,
         seconds: float | None = None,
         path_prefix: str = "",
     ) -> None:
         """Answer `status` instead of processing. Without a Content-Type among `headers` the body is plain text."""
-        self._set(AnswerWith(status=status, body=body, headers=dict(headers or {})), requests, seconds, path_prefix)
+        content = body.encode() if isinstance(body, str) else body
+        pairs = tuple(headers.items() if isinstance(headers, Mapping) else headers)
+        self._set(AnswerWith(status=status, body=content, headers=pairs), requests, seconds, path_prefix)
 
     def delay(
         self, latency_s: float, *, requests: int | None = None, seconds: float | None = None, path_prefix: str = ""
     ) -> None:
         """Process at once, but answer `latency_s` later."""
         self._set(Delay(seconds=latency_s), requests, seconds, path_prefix)
+
+    def trickle(
+        self,
+        *,
+        chunk_bytes: int,
+        pause_s: float,
+        requests: int | None = None,
+        seconds: float | None = None,
+        path_prefix: str = "",
+    ) -> None:
+        """Send the answer, whichever it is, chunked: `chunk_bytes` of its body, a pause of `pause_s`, and so on."""
+        if chunk_bytes < 1:
+            raise ValueError("a chunk has at least one byte")
+        self._set(Trickle(chunk_bytes=chunk_bytes, pause_s=pause_s), requests, seconds, path_prefix)
+
+    def break_off(
+        self,
+        *,
+        after_bytes: int,
+        requests: int | None = None,
+        seconds: float | None = None,
+        path_prefix: str = "",
+    ) -> None:
+        """Process and answer, but drop the connection when `after_bytes` of the answer's body are sent.
+
+        The head promises more than that: a shorter body is filled up with spaces. Together with `trickle` it is a
+        chunked answer that lacks its end.
+        """
+        if after_bytes < 0:
+            raise ValueError("nothing is sent before the start")
+        self._set(BreakOff(after_bytes=after_bytes), requests, seconds, path_prefix)
 
     def lose_answers(
         self,
@@ -161,7 +113,8 @@ class Faults:
         """Call invalid each operation for whose body `concerns` is true.
 
         Mode "operation": an error in a batch's 207, a 400 elsewhere. The other modes refuse the whole request that has
-        such an operation in it, and take nothing in. A request that is looked at counts as one of `requests`.
+        such an operation in it, and take nothing in. A request that is looked at counts as one of `requests`; at the
+        App API a message or a broadcast is an operation.
         """
         self._set(Refuse(concerns=concerns, mode=mode), requests, seconds, path_prefix)
 

@@ -1,7 +1,7 @@
 """Reads the fields of a JSON object and notes what is wrong with them, all of it, not only the first."""
 
 from collections.abc import Mapping
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -98,6 +98,16 @@ class Fields:
 
     def _note(self, reason: str, name: str, message: str) -> None:
         self.problems.append(Problem(reason=reason, field=f"{self._prefix}{name}", message=message))
+
+
+def parse(body: bytes) -> Fields:
+    """The fields of a body; none, and a problem, when it is not a JSON object."""
+    try:
+        return Fields(msgspec.json.decode(body, type=dict[str, Any]))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        fields = Fields({})
+        fields.invalid("body", "the body must be a JSON object")
+        return fields
 
 
 def is_number(value: object) -> TypeGuard[float]:

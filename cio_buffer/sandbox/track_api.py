@@ -6,14 +6,16 @@ All of it happens at once, without waiting, so the order of the ledger is the or
 import msgspec
 
 from cio_buffer.clock import Clock
-from cio_buffer.sandbox import answers
-from cio_buffer.sandbox.answers import Answer, Shape
+from cio_buffer.sandbox import answers, track_answers
+from cio_buffer.sandbox.answers import Answer
 from cio_buffer.sandbox.credentials import Credentials
 from cio_buffer.sandbox.effects import Asked, Problem
-from cio_buffer.sandbox.faults import AnswerWith, Faults, LoseAnswer, Refuse, Tear, Trouble
+from cio_buffer.sandbox.faults import Faults
 from cio_buffer.sandbox.ledger import Ledger, Outcome
+from cio_buffer.sandbox.track_answers import Shape
 from cio_buffer.sandbox.track_v1 import find_route, read_request
 from cio_buffer.sandbox.track_v2 import BATCH_LIMIT_BYTES, Malformed, read_batch, read_entity
+from cio_buffer.sandbox.trouble import AnswerWith, LoseAnswer, Refuse, Tear, Trouble
 from cio_buffer.sandbox.workspace import Workspace
 
 _REFUSED_BY_SCRIPT = Problem(reason="invalid", field="operation", message="refused by script")
@@ -71,8 +73,7 @@ class TrackApi:
             status=answer.status,
             body_bytes=len(call.body),
         )
-        delay_s = trouble.delay.seconds if trouble.delay else 0.0
-        return msgspec.structs.replace(answer, delay_s=delay_s)
+        return answers.befallen_by(trouble, answer)
 
     def _judge(
         self, call: Call, reading: Reading, trouble: Trouble, at: float
@@ -81,7 +82,7 @@ class TrackApi:
             case Tear():
                 return answers.DROPPED, _all(reading, "faulted")
             case AnswerWith() as scripted:
-                return _scripted(scripted), _all(reading, "faulted")
+                return answers.scripted(scripted), _all(reading, "faulted")
         is_lost = isinstance(trouble.ending, LoseAnswer)
         answer, operations = self._process(call, reading, trouble.refusals, at)
         if not is_lost:
@@ -92,7 +93,7 @@ class TrackApi:
         self, call: Call, reading: Reading, refusals: tuple[Refuse, ...], at: float
     ) -> tuple[Answer, list[tuple[Asked, Outcome]]]:
         if reading.needs_credentials and not self._credentials.admit(call.authorization):
-            return answers.UNAUTHORIZED, []
+            return track_answers.UNAUTHORIZED, []
         if reading.instead is not None:
             return reading.instead, []
         for refusal in refusals:
@@ -101,7 +102,7 @@ class TrackApi:
                 reading = _with_problems(reading, concerned)
             elif any(concerned):
                 return _whole_refusal(reading, refusal), _all(reading, "refused")
-        answer = answers.judged(reading.asked, reading.shape)
+        answer = track_answers.judged(reading.asked, reading.shape)
         return answer, [(asked, self._apply(asked, at)) for asked in reading.asked]
 
     def _apply(self, asked: Asked, at: float) -> Outcome:
@@ -113,14 +114,14 @@ class TrackApi:
         path, _, query = call.path.partition("?")
         match call.method, path:
             case "GET", "/api/v1/accounts/region":
-                return Reading(instead=answers.REGION)
+                return Reading(instead=track_answers.REGION)
             case "POST", "/api/v2/entity":
                 return _read_entity(call.body)
             case "POST", "/api/v2/batch":
                 return _read_batch(call.body)
         found = find_route(call.method, path)
         if found is None:
-            return Reading(instead=answers.NO_SUCH_CALL, needs_credentials=False)
+            return Reading(instead=track_answers.NO_SUCH_CALL, needs_credentials=False)
         route, named = found
         asked = read_request(
             route,
@@ -137,7 +138,7 @@ def _read_entity(body: bytes) -> Reading:
     try:
         return Reading(asked=(read_entity(body),), shape="v2_entity")
     except Malformed as whole:
-        return Reading(shape="v2_entity", instead=answers.malformed([whole.problem], "v2_entity"))
+        return Reading(shape="v2_entity", instead=track_answers.malformed([whole.problem], "v2_entity"))
 
 
 def _read_batch(body: bytes) -> Reading:
@@ -146,7 +147,7 @@ def _read_batch(body: bytes) -> Reading:
     try:
         return Reading(asked=read_batch(body), shape="v2_batch")
     except Malformed as whole:
-        return Reading(shape="v2_batch", instead=answers.malformed([whole.problem], "v2_batch"))
+        return Reading(shape="v2_batch", instead=track_answers.malformed([whole.problem], "v2_batch"))
 
 
 def _all(reading: Reading, outcome: Outcome) -> list[tuple[Asked, Outcome]]:
@@ -164,9 +165,4 @@ def _with_problems(reading: Reading, concerned: list[bool]) -> Reading:
 def _whole_refusal(reading: Reading, refusal: Refuse) -> Answer:
     if refusal.mode == "whole_batch_413":
         return answers.TOO_LARGE
-    return answers.malformed([_REFUSED_BY_SCRIPT], reading.shape)
-
-
-def _scripted(scripted: AnswerWith) -> Answer:
-    headers = {"Content-Type": "text/plain", **scripted.headers}
-    return Answer(status=scripted.status, headers=headers, body=scripted.body.encode())
+    return track_answers.malformed([_REFUSED_BY_SCRIPT], reading.shape)

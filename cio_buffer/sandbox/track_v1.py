@@ -1,13 +1,13 @@
 """Track v1: the request is the operation, and its path says which one."""
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from cio_buffer.sandbox import v1_messages, v1_people
 from cio_buffer.sandbox.effects import Asked, DeletePerson, Suppress, Unsuppress
-from cio_buffer.sandbox.fields import Fields
+from cio_buffer.sandbox.fields import Fields, parse
 from cio_buffer.sandbox.identities import path_segments
 from cio_buffer.sandbox.v1_given import Given, Reading
 
@@ -47,7 +47,7 @@ def read_request(
     manual_segments: frozenset[int] | None,
 ) -> Asked:
     """Read the operation of a request. `manual_segments` None means that every segment exists."""
-    fields = _parse(body, is_needed=route.needs_body)
+    fields = parse(body) if body or route.needs_body else Fields({})
     given = Given(named=named, query=query, content_type=content_type, fields=fields, manual_segments=manual_segments)
     reading = route.read(given)
     return Asked(
@@ -58,17 +58,6 @@ def read_request(
         effects=() if fields.problems else reading.effects,
         problems=tuple(fields.problems),
     )
-
-
-def _parse(body: bytes, *, is_needed: bool) -> Fields:
-    if not body and not is_needed:
-        return Fields({})
-    try:
-        return Fields(msgspec.json.decode(body, type=dict[str, Any]))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        fields = Fields({})
-        fields.invalid("body", "the body must be a JSON object")
-        return fields
 
 
 _PERSON = ("api", "v1", "customers", "*")
