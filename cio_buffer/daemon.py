@@ -8,12 +8,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from cio_buffer import __version__
 from cio_buffer.admin.observer import Observer
 from cio_buffer.admin.routes import AdminRoutes
+from cio_buffer.callers import Callers
 from cio_buffer.clock import Clock
 from cio_buffer.config import Config
 from cio_buffer.delivery.batching import BatchLimits
@@ -21,18 +23,22 @@ from cio_buffer.delivery.drain import Drain, DrainLimits
 from cio_buffer.delivery.lanes import WindowLimits
 from cio_buffer.delivery.pacing import Pacing
 from cio_buffer.delivery.retry import Backoff, RetryPolicy
+from cio_buffer.http.body import Body
 from cio_buffer.ingest.event_id import EventIds
 from cio_buffer.ingest.intake import Intake
+from cio_buffer.ingest.repeats import Repeats
 from cio_buffer.ingest.routes import TrackRoutes
 from cio_buffer.ingest.track_v1 import Mapping
 from cio_buffer.outbox.contract import Outbox
 from cio_buffer.outbox.sqlite import SqliteOutbox
-from cio_buffer.server import Server
+from cio_buffer.passthrough import APP_ROOT, AppRoutes, Passthrough
+from cio_buffer.server import Server, find_users, tls_context
 from cio_buffer.telemetry import log
 from cio_buffer.upstream.limits import BATCH_MAX_BYTES
 from cio_buffer.upstream.transport import TrackTransport
 
 TRACK_URLS = {"us": "https://track.customer.io", "eu": "https://track-eu.customer.io"}
+APP_URLS = {"us": "https://api.customer.io", "eu": "https://api-eu.customer.io"}
 WINDOW_ENTRIES_MAX, WINDOW_BYTES_MAX = 16_000, 33_554_432
 """What is in hand at most: 16 full requests, or 32 MiB, so that memory does not grow with the backlog."""
 
@@ -72,20 +78,29 @@ async def daemon(
         outbox = await open_outbox(config, clock, logger)
         rooms.push_async_callback(close_outbox, outbox, logger)
         track_url = config.upstream.track_url or TRACK_URLS[config.upstream.region]
+        app_url = config.upstream.app_url or APP_URLS[config.upstream.region]
         transport = open_transport(config, track_url)
         await transport.open()
         rooms.push_async_callback(transport.close)
         drain = build_drain(config, outbox, transport, clock=clock, chance=chance, logger=logger)
-        observer = Observer(outbox, drain, track_url=track_url, clock=clock, logger=logger)
+        app, region = (build_passthrough(config, url, clock, logger) for url in (app_url, track_url))
+        for way in (app, region):
+            await way.open()
+            rooms.push_async_callback(way.close)
+        observer = Observer(outbox, drain, app, track_url=track_url, clock=clock, logger=logger)
         admin = AdminRoutes(observer)
         desk = Server(admin.answer, body_max_bytes=ADMIN_BODY_MAX_BYTES, connections_max=ADMIN_CONNECTIONS_MAX)
         rooms.push_async_callback(desk.close, REQUEST_GRACE_S)  # after the last effort, which it shows
         draining = asyncio.ensure_future(drain.run())
         rooms.push_async_callback(end_drain, drain, draining, config.drain.at_stop_for_s, stop_now)
-        for watch in (observer.audit(), observer.watch_room()):
+        repeats = Repeats(outbox, clock)
+        rooms.callback(outbox.note_answers)
+        for watch in (observer.audit(), observer.watch_room(), repeats.run()):
             rooms.push_async_callback(end, asyncio.ensure_future(watch))
-        api = build_api(config, outbox, admin, clock=clock, logger=logger)
-        rooms.push_async_callback(api.close, REQUEST_GRACE_S)
+        callers = callers_of(config)
+        track = build_track(config, outbox, repeats, callers, region, clock=clock, logger=logger)
+        api = build_api(config, track, AppRoutes(app, callers), admin)
+        rooms.push_async_callback(api.close, 2 * max(REQUEST_GRACE_S, config.upstream.passthrough_timeout_s))
         observer.listening = await open_sockets(config, api, desk, logger)
         logger.info(log.DAEMON_READY, entries=outbox.ledger().entries, upstream=track_url)
         yield draining
@@ -175,16 +190,56 @@ async def end(task: "asyncio.Task[Any]") -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def build_api(
-    config: Config, outbox: Outbox, admin: AdminRoutes, *, clock: Clock, logger: FilteringBoundLogger
-) -> Server:
-    """The apps' door: the Track API, and the probes."""
-    intake = Intake(outbox, clock=clock, new_id=EventIds(random.SystemRandom()).new)
-    mapping = Mapping(identifiers=config.upstream.identifiers, anonymous=config.upstream.anonymous)
-    track = TrackRoutes(intake, mapping, logger)
+def build_passthrough(config: Config, url: str, clock: Clock, logger: FilteringBoundLogger) -> Passthrough:
+    upstream = config.upstream
+    return Passthrough(
+        url,
+        connect_timeout_s=upstream.connect_timeout_s,
+        timeout_s=upstream.passthrough_timeout_s,
+        clock=clock,
+        logger=logger,
+    )
 
-    async def answer(request: web.BaseRequest, body: bytes) -> web.StreamResponse:
+
+def callers_of(config: Config) -> Callers:
+    upstream = config.upstream
+    return Callers(
+        site_id=upstream.site_id,
+        keys=(upstream.track_api_key.reveal(), upstream.track_api_key_previous.reveal()),
+        needed=config.listen.callers,
+        local_key=config.listen.local_key.reveal(),
+        app_api_key=upstream.app_api_key.reveal(),
+    )
+
+
+def build_track(
+    config: Config,
+    outbox: Outbox,
+    repeats: Repeats,
+    callers: Callers,
+    region: Passthrough,
+    *,
+    clock: Clock,
+    logger: FilteringBoundLogger,
+) -> TrackRoutes:
+    ours = aiohttp.encode_basic_auth(config.upstream.site_id, config.upstream.track_api_key.reveal())
+    return TrackRoutes(
+        Intake(outbox, clock=clock, new_id=EventIds(random.SystemRandom()).new),
+        Mapping(identifiers=config.upstream.identifiers, anonymous=config.upstream.anonymous),
+        callers=callers,
+        repeats=repeats,
+        ask_region=lambda request, body: region.forward(request, body, ours),
+        logger=logger,
+    )
+
+
+def build_api(config: Config, track: TrackRoutes, app: AppRoutes, admin: AdminRoutes) -> Server:
+    """The apps' door: the Track API, the App API, and the probes."""
+
+    async def answer(request: web.BaseRequest, body: Body) -> web.StreamResponse:
         path = request.raw_path
+        if path.startswith(APP_ROOT):
+            return await app.answer(request, body)
         if not path.startswith("/api/") and (probed := await admin.probe(path.partition("?")[0])):
             return probed
         return await track.answer(request, body)
@@ -197,12 +252,23 @@ async def open_sockets(config: Config, api: Server, desk: Server, logger: Filter
     listen = config.listen
     doors = []
     if listen.unix_path:
-        await api.listen_unix(Path(listen.unix_path), mode=listen.unix_mode_bits(), group=listen.unix_group)
+        users = find_users(listen.unix_user_names())
+        await api.listen_unix(
+            Path(listen.unix_path), mode=listen.unix_mode_bits(), group=listen.unix_group, users=users
+        )
         doors.append(f"unix:{listen.unix_path}")
     if address := listen.http():
-        host, port = await api.listen_tcp(address.host, address.port)
-        doors.append(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+        doors.append(place("http", await api.listen_tcp(address.host, address.port)))
+    if address := listen.https():
+        tls = tls_context(Path(listen.tls_cert_file), Path(listen.tls_key_file))
+        doors.append(place("https", await api.listen_tcp(address.host, address.port, tls)))
     await desk.listen_unix(Path(config.admin.unix_path), mode=0o600)
-    for place in (*doors, f"unix:{config.admin.unix_path}"):
-        logger.info(log.SOCKET_OPENED, place=place)
+    for door in (*doors, f"unix:{config.admin.unix_path}"):
+        logger.info(log.SOCKET_OPENED, place=door)
     return doors
+
+
+def place(scheme: str, address: tuple[str, int]) -> str:
+    """Where a port is, as a URL."""
+    host, port = address
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

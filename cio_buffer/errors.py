@@ -1,5 +1,7 @@
 """What can go wrong, sorted by whose fault it is: that decides what happens next."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -15,6 +17,19 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.field else self.message
+
+
+class Refused(Exception):
+    """The caller's fault, or a limit's: this request is not done, and is answered `status`.
+
+    `closes`: the connection cannot go on after it, for instance because a body's end is unknown.
+    """
+
+    def __init__(
+        self, status: int, problem: Problem, *, headers: Mapping[str, str] | None = None, closes: bool = False
+    ) -> None:
+        super().__init__(str(problem))
+        self.status, self.problem, self.headers, self.closes = status, problem, headers, closes
 
 
 class InvalidOperation(Exception):
@@ -47,6 +62,14 @@ class LeaseLost(Exception):
 
 class UnknownGroup(Exception):
     """The operator's: the config names a group that this machine does not have."""
+
+
+class UnknownUser(Exception):
+    """The operator's: the config names a user that this machine does not have."""
+
+
+class UnusableCertificate(Exception):
+    """The operator's: TLS cannot be spoken with the certificate and key that the config names."""
 
 
 class StoreHeld(Exception):

@@ -6,6 +6,7 @@ app sent stays in the bytes that are stored; nothing is dropped for being unknow
 Shapes are those of Customer.io's Track API v2 (description of August 2026).
 """
 
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 import msgspec
@@ -23,12 +24,24 @@ URL_MAX_BYTES = 8_000
 DELIVERY_ID_MAX_BYTES = DEVICE_TOKEN_MAX_BYTES = 4_096
 """Our own bound for what others issue: Customer.io states none."""
 
+MERGE_KINDS = ("id", "email", "cio_id")
+"""What a merge may call a person by (Track API description, August 2026)."""
+
 Optional = str | None | UnsetType
 
 
 def lane(kind: str, value: str) -> str:
     """Name the lane of one identifier. Emails are the same in any case, so they share a lane in any case."""
     return f"email:{value.strip().lower()}" if kind == "email" else f"{kind}:{value}"
+
+
+def identity_lanes(named: Iterable[tuple[str, object]]) -> set[str]:
+    """The lanes of people named by (kind, value). Numbers name as their digits do; empty and null name nobody."""
+    return {
+        lane(kind, str(value))
+        for kind, value in named
+        if isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+    }
 
 
 def check_size(field: str, value: str, max_bytes: int) -> None:
@@ -104,13 +117,9 @@ class IdentityAttributes(Struct, frozen=True):
     timestamp: object = msgspec.field(name="_timestamp", default=None)
 
     def lanes(self) -> set[str]:
-        """Numbers name a person as their digits do; empty and null name nobody."""
-        named = ((kind, getattr(self, kind)) for kind in ("id", "email", "phone", "cio_id", "anonymous_id"))
-        return {
-            lane(kind, str(value))
-            for kind, value in named
-            if isinstance(value, str | int) and not isinstance(value, bool) and value != ""
-        }
+        return identity_lanes(
+            (kind, getattr(self, kind)) for kind in ("id", "email", "phone", "cio_id", "anonymous_id")
+        )
 
 
 class Relationship(Struct, frozen=True):
@@ -224,12 +233,21 @@ class DeleteDevice(AboutPerson, frozen=True, tag="delete_device", kw_only=True):
     device: DeviceToken
 
 
+class MergeIdentifiers(PersonIdentifiers, frozen=True, forbid_unknown_fields=True):
+    """One of the names by which a merge may know a person."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.named()[0][0] not in MERGE_KINDS:
+            raise ValueError("Expected exactly one of `id`, `email`, `cio_id`")
+
+
 class Merge(Operation, frozen=True, tag="merge", kw_only=True):
     """Folds `secondary` into `primary`. It belongs to both: neither side's later operations may overtake it."""
 
     kind = "merge"
-    primary: PersonIdentifiers
-    secondary: PersonIdentifiers
+    primary: MergeIdentifiers
+    secondary: MergeIdentifiers
 
     def lanes(self) -> set[str]:
         return self.primary.lanes() | self.secondary.lanes()
@@ -257,6 +275,18 @@ class AddObjectRelationships(AboutObject, frozen=True, tag="add_relationships", 
 class DeleteObjectRelationships(AboutObject, frozen=True, tag="delete_relationships", kw_only=True):
     kind = "object_delete_relationships"
     cio_relationships: list[Relationship]
+
+
+class ObjectEvent(AboutObject, frozen=True, tag="event", kw_only=True):
+    """What an object did. One SDK sends it; Customer.io's description lacks it, so it may be refused upstream."""
+
+    kind = "object_event"
+    name: str
+    id: str | None = None
+    timestamp: int | None = None
+
+    def __post_init__(self) -> None:
+        check_size("name", self.name.strip(), EVENT_NAME_MAX_BYTES)
 
 
 class DeliveryAttributes(Struct, frozen=True):
@@ -288,7 +318,12 @@ PersonOperation = (
     | Merge
 )
 ObjectOperation = (
-    IdentifyObject | IdentifyObjectAnonymously | DeleteObject | AddObjectRelationships | DeleteObjectRelationships
+    IdentifyObject
+    | IdentifyObjectAnonymously
+    | DeleteObject
+    | AddObjectRelationships
+    | DeleteObjectRelationships
+    | ObjectEvent
 )
 
 DECODERS: dict[str, msgspec.json.Decoder[Operation]] = {

@@ -18,6 +18,7 @@ from cio_buffer.clock import Clock
 from cio_buffer.delivery.drain import Drain
 from cio_buffer.errors import OutboxUnavailable
 from cio_buffer.outbox.contract import Outbox
+from cio_buffer.passthrough import Passthrough
 from cio_buffer.telemetry import log
 
 LOOK_EVERY_S = 1.0
@@ -34,9 +35,16 @@ class Observer:
     """Takes the snapshot."""
 
     def __init__(
-        self, outbox: Outbox, drain: Drain, *, track_url: str, clock: Clock, logger: FilteringBoundLogger
+        self,
+        outbox: Outbox,
+        drain: Drain,
+        passthrough: Passthrough,
+        *,
+        track_url: str,
+        clock: Clock,
+        logger: FilteringBoundLogger,
     ) -> None:
-        self._outbox, self._drain = outbox, drain
+        self._outbox, self._drain, self._passthrough = outbox, drain, passthrough
         self._logger = logger
         self._track_url = track_url
         self._clock = clock
@@ -69,7 +77,7 @@ class Observer:
             outbox=await self._outbox_status(),
             drain=self._drain_status(),
             upstream=self._upstream(),
-            passthrough=PassthroughStatus(),
+            passthrough=PassthroughStatus(requests=self._passthrough.requests, failed=self._passthrough.failed),
         )
 
     async def watch_room(self) -> None:

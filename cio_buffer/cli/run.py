@@ -14,7 +14,7 @@ from cio_buffer import daemon
 from cio_buffer.cli import complain
 from cio_buffer.clock import SystemClock
 from cio_buffer.config import Config, ConfigError, find, load, render
-from cio_buffer.errors import StoreHeld, StoreUnusable, UnknownGroup
+from cio_buffer.errors import StoreHeld, StoreUnusable, UnknownGroup, UnknownUser, UnusableCertificate
 from cio_buffer.telemetry import log
 
 FAILED, UNUSABLE_STORE, HELD_STORE, NOT_PERMITTED, BAD_CONFIG = 1, 74, 75, 77, 78
@@ -55,6 +55,16 @@ def serve(config: Config) -> int:
         return UNUSABLE_STORE
     except UnknownGroup as problem:
         complain(str(problem), "nobody could be let in through listen.unix_path", "make it, or mend listen.unix_group")
+        return BAD_CONFIG
+    except UnknownUser as problem:
+        complain(str(problem), "nobody would know whom to let in", "mend listen.unix_users, or leave it empty")
+        return BAD_CONFIG
+    except UnusableCertificate as problem:
+        complain(
+            str(problem),
+            "listen.https_address needs both, as PEM files without a password that the daemon may read",
+            "make them with openssl, as the README shows, or leave https_address empty",
+        )
         return BAD_CONFIG
     except PermissionError as problem:
         complain(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from cio_buffer.clock import Clock
 from cio_buffer.ingest.track_v2 import Acceptance
 from cio_buffer.outbox.contract import Outbox
-from cio_buffer.outbox.entry import NewEntry
+from cio_buffer.outbox.entry import AppCall, NewEntry
 
 
 class Intake:
@@ -22,7 +22,6 @@ class Intake:
         now = self._clock.now()
         return Acceptance(now, lambda: self._new_id(now), route, traceparent)
 
-    async def store(self, entries: Sequence[NewEntry]) -> None:
-        """Raises OutboxFull (nothing stored) or OutboxUnavailable (perhaps stored)."""
-        if entries:
-            await self._outbox.append(entries)
+    async def store(self, entries: Sequence[NewEntry], call: AppCall) -> None:
+        """Store what `call` brought. Raises OutboxFull (nothing stored) or OutboxUnavailable (perhaps stored)."""
+        await self._outbox.append(entries, call)

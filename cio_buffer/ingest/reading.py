@@ -44,9 +44,16 @@ def read(decoder: msgspec.json.Decoder[T], data: bytes | Raw) -> T:
 
 def read_fields(data: bytes | Raw) -> dict[str, Raw]:
     """An object's members. Nothing, or the word null, is an empty object: several SDKs send that."""
-    if not data or (len(data) < 16 and bytes(data).strip() in (b"", b"null")):
-        return {}
-    return read(FIELDS, data)
+    return {} if is_empty(data) else read(FIELDS, data)
+
+
+def is_empty(data: bytes | Raw) -> bool:
+    return not data or (len(data) < 16 and bytes(data).strip() in (b"", b"null"))
+
+
+def read_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """A body's meaning. Nothing, or the word null, is an empty object here too."""
+    return read(decoder, b"{}" if is_empty(body) else body)
 
 
 def in_vendors_words(sentence: str) -> Problem:

@@ -1,107 +1,149 @@
 """HTTP in, HTTP out: which call a request is, and how Customer.io would answer it."""
 
 import re
+from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 
-import msgspec
 from aiohttp import web
+from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
-from cio_buffer.errors import InvalidOperation, OutboxFull, OutboxUnavailable, Problem, TooLarge
-from cio_buffer.ingest import track_v1, track_v2
+from cio_buffer.callers import Callers
+from cio_buffer.errors import InvalidOperation, OutboxFull, OutboxUnavailable, Problem, Refused, TooLarge
+from cio_buffer.http.answers import V2_ROOT, partly_taken, refusal
+from cio_buffer.http.body import Body
+from cio_buffer.http.connection import connection_of
 from cio_buffer.ingest.intake import Intake
 from cio_buffer.ingest.reading import check_text
+from cio_buffer.ingest.repeats import Repeats, fingerprint
 from cio_buffer.ingest.taken import taken
-from cio_buffer.ingest.track_v1 import Mapping, read_person
-from cio_buffer.ingest.track_v2 import Acceptance
-from cio_buffer.outbox.entry import NewEntry
+from cio_buffer.ingest.track_v1 import Mapping, V1Call, find_call
+from cio_buffer.ingest.track_v2 import Sorted, read_batch, read_entity
 from cio_buffer.telemetry import log
 from cio_buffer.upstream.limits import BATCH_MAX_BYTES
 
-JSON = "application/json"
 UNAVAILABLE_RETRY_AFTER_S = 1
-V1_CUSTOMERS, V1_EVENTS = "/api/v1/customers/", "/api/v1/events"
-V2_ENTITY, V2_BATCH, V2_ROOT = "/api/v2/entity", "/api/v2/batch", "/api/v2/"
-TAILS = {"events", "devices", "suppress", "unsuppress"}
-"""What Customer.io knows behind a person's name: never to be read as part of the name."""
-
+V2_ENTITY, V2_BATCH = f"{V2_ROOT}entity", f"{V2_ROOT}batch"
+REGION = "/api/v1/accounts/region"
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 """As W3C's Trace Context has it. What is spelled otherwise is not kept."""
 
+RETRY_COUNT = re.compile(r"0*[1-9][0-9]{0,8}")
+"""As Customer.io's Node SDK marks what it sends again."""
 
-class NoSuchCall(Exception):
-    """Nothing here answers to that method and path."""
+Forward = Callable[[web.BaseRequest, Body], Awaitable[web.StreamResponse]]
+
+
+class Call(Struct, frozen=True):
+    """What a request asks for: how it is read, and whether it needs credentials."""
+
+    read: Callable[[V1Call], Sorted]
+    named: tuple[str, ...] = ()
+    needs_key: bool = True
 
 
 class TrackRoutes:
     """Answers Track API calls: 200 means that the operation survives a power cut."""
 
-    def __init__(self, intake: Intake, mapping: Mapping, logger: FilteringBoundLogger) -> None:
-        self._intake = intake
-        self._mapping = mapping
+    def __init__(
+        self,
+        intake: Intake,
+        mapping: Mapping,
+        *,
+        callers: Callers,
+        repeats: Repeats,
+        ask_region: Forward,
+        logger: FilteringBoundLogger,
+    ) -> None:
+        """`ask_region` forwards the one call that changes nothing, and gives back what Customer.io answers."""
+        self._intake, self._mapping = intake, mapping
+        self._callers, self._repeats = callers, repeats
+        self._ask_region = ask_region
         self._logger = logger
 
-    async def answer(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest, body: Body) -> web.StreamResponse:
         """Store what `request` asks for, then say so; or say in the vendor's words why not."""
-        path = request.raw_path.partition("?")[0]
-        is_v2 = path.startswith(V2_ROOT)
+        path, _, query = request.raw_path.partition("?")
         try:
-            return await self._take(request, path, body)
-        except NoSuchCall:
-            text = "No such call is taken here; Track API paths begin with /api/v1/ or /api/v2/"
-            return refusal(HTTPStatus.NOT_FOUND, Problem(reason="invalid", field="path", message=text), is_v2=is_v2)
+            return await self._take(request, path, query, body)
         except InvalidOperation as invalid:
             self._logger.warning(log.OPERATION_REFUSED, reason=invalid.problem.reason, field=invalid.problem.field)
             too_large = isinstance(invalid, TooLarge)
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if too_large else HTTPStatus.BAD_REQUEST
-            return refusal(status, invalid.problem, is_v2=is_v2)
+            return refusal(path, Refused(status, invalid.problem))
         except OutboxFull as full:
-            return no_room(str(full), "The outbox has no room; nothing was stored", full.retry_after_s, is_v2=is_v2)
+            return no_room(path, str(full), "The outbox has no room; nothing was stored", full.retry_after_s)
         except OutboxUnavailable:
             text = "The outbox cannot be written at present; send it again"
-            return no_room("store_unwritable", text, UNAVAILABLE_RETRY_AFTER_S, is_v2=is_v2)
+            return no_room(path, "store_unwritable", text, UNAVAILABLE_RETRY_AFTER_S)
 
-    async def _take(self, request: web.BaseRequest, path: str, body: bytes) -> web.StreamResponse:
-        if len(body) > BATCH_MAX_BYTES:
-            message = f"A Track API request must have less than 500 KB, this one has {len(body)} bytes"
-            raise TooLarge(Problem(reason="invalid", field="", message=message))
-        check_text(body)
+    async def _take(self, request: web.BaseRequest, path: str, query: str, body: Body) -> web.StreamResponse:
         method = request.method
+        is_region = (method, path) == ("GET", REGION)
+        call = None if is_region else find(method, path, request.host)
+        if call is None or call.needs_key:
+            self._check(request)
+        if call is None:
+            return await self._ask_region(request, body)
+        data = await read_uncompressed(request, body)
+        check_text(data)
         acceptance = self._intake.acceptance(door_of(path), traceparent_of(request))
-        if path == V2_BATCH and method == "POST":
-            batch = track_v2.read_batch(body, acceptance)
-            await self._intake.store(batch.entries)
-            return partly_taken(batch.problems) if batch.problems else taken(request, acceptance.timestamp)
-        await self._intake.store(self._entries(method, path, body, acceptance))
-        return taken(request, acceptance.timestamp)
+        asked = V1Call(
+            method=method,
+            path=path,
+            query=query,
+            named=call.named,
+            body=data,
+            mapping=self._mapping,
+            acceptance=acceptance,
+        )
+        found = call.read(asked)
+        if found.entries:
+            await self._store(request, data, found)
+        return partly_taken(found.problems) if found.problems else taken(request, acceptance.timestamp)
 
-    def _entries(self, method: str, path: str, body: bytes, acceptance: Acceptance) -> list[NewEntry]:
-        if path.startswith(V1_CUSTOMERS):
-            name, tail = split_customer(path.removeprefix(V1_CUSTOMERS))
-            if (method, tail) == ("POST", "events"):
-                return track_v1.event(read_person(name, self._mapping), body, acceptance)
-            if (method, tail) == ("PUT", ""):
-                return track_v1.identify(read_person(name, self._mapping), body, acceptance)
-            if (method, tail) == ("DELETE", ""):
-                return track_v1.delete(read_person(name, self._mapping), acceptance)
-        elif (method, path) == ("POST", V1_EVENTS):
-            return track_v1.anonymous_event(body, self._mapping, acceptance)
-        elif (method, path) == ("POST", V2_ENTITY):
-            return [track_v2.read_entity(body, acceptance)]
-        raise NoSuchCall
+    def _check(self, request: web.BaseRequest) -> None:
+        try:
+            self._callers.check_track(request.headers.get("Authorization"), is_by_tcp=connection_of(request).is_by_tcp)
+        except Refused as refused:
+            self._logger.warning(log.OPERATION_REFUSED, reason=refused.problem.reason)
+            raise
+
+    async def _store(self, request: web.BaseRequest, data: bytes, found: Sorted) -> None:
+        """Store what was found in it, unless the call repeats one whose answer was lost."""
+        shown = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+        said = request.raw_path.encode(errors="surrogateescape")
+        await self._repeats.store_once(
+            fingerprint(shown, request.method.encode(), said, data),
+            connection_of(request),
+            partial(self._intake.store, found.entries),
+            is_repeat=RETRY_COUNT.fullmatch(request.headers.get("X-Retry-Count", "")) is not None,
+        )
 
 
-def split_customer(rest: str) -> tuple[str, str]:
-    """Split what follows `customers/` into the person's raw name and "events", or "" where that is not its end.
+def find(method: str, path: str, host: str) -> Call:
+    """The call that a request is. Raises Refused (404), which names the right URL where an SDK was given half of it."""
+    if method == "POST" and path == V2_BATCH:
+        return Call(lambda call: read_batch(call.body, call.acceptance))
+    if method == "POST" and path == V2_ENTITY:
+        return Call(lambda call: Sorted([read_entity(call.body, call.acceptance)], []))
+    if found := find_call(method, path):
+        kind, named = found
+        return Call(lambda call: Sorted(kind.make(call), []), named, kind.needs_key)
+    message = "No such call is taken here; Track API paths begin with /api/v1/ or /api/v2/"
+    if not path.startswith("/api/"):
+        base = f"http://{host}"
+        message += f". For Customer.io's Node SDK the base URL is {base}/api/v1, and {base}/v1 for its App API client"
+    raise Refused(HTTPStatus.NOT_FOUND, Problem(reason="invalid", field="path", message=message))
 
-    From the right: two SDKs leave a `/` inside a name as it is. Raises NoSuchCall for whatever else Customer.io may
-    take for a call about that person, so that it is never taken for a longer name.
-    """
-    first, *more = rest.split("/")
-    tail = more.pop() if more and more[-1] == "events" else ""
-    if more and (more[-1] == "" or not TAILS.isdisjoint(more)):
-        raise NoSuchCall
-    return "/".join([first, *more]), tail
+
+async def read_uncompressed(request: web.BaseRequest, body: Body) -> bytes:
+    """The whole body. Raises Refused (415) for a compressed one: half a gzip stream would pass for an empty body."""
+    if "Content-Encoding" in request.headers:
+        problem = Problem(reason="invalid", field="", message="Bodies are taken uncompressed only")
+        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, problem, closes=True)
+    return await body.read(BATCH_MAX_BYTES)
 
 
 def traceparent_of(request: web.BaseRequest) -> str | None:
@@ -117,25 +159,8 @@ def door_of(path: str) -> str:
     return "v2 entity" if path.startswith(V2_ROOT) else "v1"
 
 
-def partly_taken(problems: list[tuple[int, Problem]]) -> web.Response:
-    """Which operations of a batch were refused; all the others are stored."""
-    errors = [{"batch_index": index, **msgspec.to_builtins(problem)} for index, problem in problems]
-    return answer(HTTPStatus.MULTI_STATUS, {"errors": errors})
-
-
-def refusal(status: int, problem: Problem, *, is_v2: bool, retry_after_s: int | None = None) -> web.Response:
-    """An error in the shape of the API that was called."""
-    body = {"errors": [msgspec.to_builtins(problem)]} if is_v2 else {"meta": {"error": str(problem)}}
-    return answer(status, body, {} if retry_after_s is None else {"Retry-After": str(retry_after_s)})
-
-
-def no_room(reason: str, message: str, retry_after_s: int, *, is_v2: bool) -> web.Response:
+def no_room(path: str, reason: str, message: str, retry_after_s: int) -> web.Response:
     """503, not 500: of the SDKs that retry, one does so only for this."""
     problem = Problem(reason=reason, field="", message=message)
-    return refusal(HTTPStatus.SERVICE_UNAVAILABLE, problem, is_v2=is_v2, retry_after_s=retry_after_s)
-
-
-def answer(status: int, body: object, headers: dict[str, str] | None = None) -> web.Response:
-    """A JSON answer."""
-    text = msgspec.json.encode(body) + b"\n"
-    return web.Response(status=status, body=text, content_type=JSON, charset="utf-8", headers=headers)
+    headers = {"Retry-After": str(retry_after_s)}
+    return refusal(path, Refused(HTTPStatus.SERVICE_UNAVAILABLE, problem, headers=headers))

@@ -7,7 +7,7 @@ from msgspec import Raw, Struct
 
 from cio_buffer.errors import InvalidOperation, Problem, TooLarge
 from cio_buffer.ingest.reading import encode, encode_text, invalid, read, read_fields
-from cio_buffer.operations import DECODERS, Event, Identify, Operation
+from cio_buffer.operations import DECODERS, Event, Identify, ObjectEvent, Operation
 from cio_buffer.outbox.entry import NewEntry, pack_lanes
 from cio_buffer.upstream.limits import OPERATION_MAX_BYTES
 from cio_buffer.upstream.track import event_as_v1
@@ -98,7 +98,7 @@ def decoder_for(fields: dict[str, Raw]) -> "msgspec.json.Decoder[Operation]":
 
 def stamp(fields: dict[str, Raw], operation: Operation, acceptance: Acceptance) -> None:
     """Give an event its id and time, and an identify its time, where the app gave none. What it gave stays."""
-    if isinstance(operation, Event):
+    if isinstance(operation, Event | ObjectEvent):
         if not operation.id:
             fields["id"] = Raw(encode_text(acceptance.new_id()))
         if operation.timestamp is None:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from cio_buffer.outbox.entry import Entry, NewEntry, Settled
+from cio_buffer.outbox.entry import AppCall, Entry, NewEntry, Settled
 
 
 class Room(Struct, frozen=True, kw_only=True):
@@ -103,12 +103,21 @@ class Lease(Protocol):
 class Outbox(Protocol):
     """Keeps entries from acceptance to settlement."""
 
-    def append(self, entries: Sequence[NewEntry]) -> Awaitable[Sequence[int]]:
+    def append(self, entries: Sequence[NewEntry], call: AppCall | None = None) -> Awaitable[Sequence[int]]:
         """Store all of `entries` or none; returns their `seq`s, ascending, once they would survive a power cut.
 
+        `call`, which brought them, is stored in the same commit, until a later commit finds it answered or old.
         Calls made one after the other are numbered in that order, whether or not the first was awaited.
         Raises OutboxFull (nothing stored) or OutboxUnavailable (perhaps stored).
         """
+        ...
+
+    def unanswered(self) -> Sequence[AppCall]:
+        """Calls of the last minute that were stored before a crash, and whose answers nobody may have got."""
+        ...
+
+    def note_answers(self) -> None:
+        """Have it written down which calls were answered, if that is not so already. Does not wait for it."""
         ...
 
     async def acquire(self) -> Lease:

@@ -36,6 +36,33 @@ class NewEntry(Struct, frozen=True, kw_only=True):
     traceparent: str | None = None
 
 
+ANSWER_KEPT_S = 60
+"""How long a call whose answer may be lost is remembered: longer than the SDKs go on repeating theirs."""
+
+APP_CALL = struct.Struct("<8sI")
+
+
+class AppCall(Struct, eq=False, kw_only=True):
+    """A call that is stored with its entries, for as long as it is not known that its answer was given.
+
+    `fingerprint` has 8 bytes; `at_s` is when it was accepted, Unix seconds. `is_answered` is set by whoever answers.
+    """
+
+    fingerprint: bytes
+    at_s: int
+    is_answered: bool = False
+
+
+def pack_calls(calls: Iterable[AppCall]) -> bytes:
+    """Calls as they are stored."""
+    return b"".join([APP_CALL.pack(call.fingerprint, call.at_s) for call in calls])
+
+
+def unpack_calls(packed: bytes) -> list[AppCall]:
+    """What `pack_calls` stored."""
+    return [AppCall(fingerprint=fingerprint, at_s=at_s) for fingerprint, at_s in APP_CALL.iter_unpack(packed)]
+
+
 class Entry(Struct, frozen=True, kw_only=True):
     """A stored operation, in the hands of the drain. `seq` orders it; `attempts` counts requests it was in."""
 

@@ -9,7 +9,7 @@ import sqlite3
 from sqlite_utils import Database, Migrations
 
 APPLICATION_ID = 0x63696F62  # "ciob"
-VERSION = 1
+VERSION = 2
 """Raised with every migration: an older version of ours must not open a newer file."""
 
 migrations = Migrations("cio_buffer")
@@ -57,6 +57,12 @@ def create_outbox(db: Database) -> None:
     ]
     for statement in statements:
         db.execute(statement)
+
+
+@migrations()
+def remember_calls(db: Database) -> None:
+    """Calls whose answers may be lost: in the ledger's row, which each commit writes anyway."""
+    db.execute("ALTER TABLE ledger ADD COLUMN unanswered BLOB NOT NULL DEFAULT x''")
 
 
 def migrate(connection: sqlite3.Connection) -> bool:

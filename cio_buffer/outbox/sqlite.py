@@ -12,7 +12,7 @@ from cio_buffer.errors import LeaseLost, OutboxFull, OutboxUnavailable
 from cio_buffer.outbox import tables
 from cio_buffer.outbox.claims import Claims
 from cio_buffer.outbox.contract import Audit, Claim, Condition, Dead, Ledger, Room
-from cio_buffer.outbox.entry import NewEntry, Settled
+from cio_buffer.outbox.entry import AppCall, NewEntry, Settled
 from cio_buffer.outbox.opening import Connect, StoreLock, connect, prepare_folder
 from cio_buffer.outbox.store import Store, ledger_of
 from cio_buffer.outbox.writer import Job, Writer
@@ -59,7 +59,7 @@ class SqliteOutbox:
         """Whether opening brought an older file, or an empty one, up to date."""
         return self._store.was_migrated
 
-    def append(self, entries: Sequence[NewEntry]) -> Awaitable[Sequence[int]]:
+    def append(self, entries: Sequence[NewEntry], call: AppCall | None = None) -> Awaitable[Sequence[int]]:
         if refusing := self._refusing():
             if refusing == "store_unwritable":
                 raise OutboxUnavailable("the store cannot be written at present")
@@ -67,9 +67,16 @@ class SqliteOutbox:
         size = sum([len(entry.body) for entry in entries])
         if self._writer.queued_bytes + size > QUEUE_BYTES_MAX:
             raise OutboxFull("outbox_full", retry_after_s=1)
-        return self._submit(
-            Job(kind="append", future=self._loop.create_future(), entries=entries, bytes=size, is_news=True)
-        )
+        future = self._loop.create_future()
+        return self._submit(Job(kind="append", future=future, entries=entries, call=call, bytes=size, is_news=True))
+
+    def unanswered(self) -> Sequence[AppCall]:
+        return self._store.calls_before
+
+    def note_answers(self) -> None:
+        """Each commit does it; one of its own is made where none has come since."""
+        if any(call.is_answered for call in self._store.committed_calls):
+            self._submit(Job(kind="write", future=self._loop.create_future())).add_done_callback(look_at)
 
     async def acquire(self) -> "SqliteLease":
         """There is nobody to wait for: the process that owns the file drains it."""
@@ -163,6 +170,11 @@ class SqliteLease:
             self._claims.settle(db, settled, now_ms)
 
         return self._outbox.run(settle)
+
+
+def look_at(future: asyncio.Future[Any]) -> None:
+    """Nobody waits for it, so nobody is to hear that it failed: at closing time it may."""
+    future.exception()
 
 
 def count(path: Path) -> Audit:

@@ -11,7 +11,7 @@ from cio_buffer.clock import Clock
 from cio_buffer.errors import StoreUnusable
 from cio_buffer.outbox import tables
 from cio_buffer.outbox.contract import Ledger
-from cio_buffer.outbox.entry import NewEntry
+from cio_buffer.outbox.entry import ANSWER_KEPT_S, AppCall, NewEntry, pack_calls, unpack_calls
 from cio_buffer.outbox.opening import WAL_BYTES_KEPT, Connect, open_store, pragma
 
 SEQS_RESERVED = 1_000_000
@@ -22,6 +22,9 @@ CHECKPOINT_BYTES = WAL_BYTES_KEPT
 slower."""
 
 SECONDS_BETWEEN_LOOKS = 1.0
+
+CALLS_MAX = 20_000
+"""How many unanswered calls are stored at most: 240 KB in each commit, while thousands hang up on us."""
 
 
 class Store:
@@ -39,6 +42,9 @@ class Store:
         self.next_seq = 1
         self.committed: dict[str, int] = {}
         self.committed_seq = 0
+        self.calls: list[AppCall] = []
+        self.committed_calls: list[AppCall] = []
+        self.calls_before: list[AppCall] = []
         self.bytes_used = 0
         self.no_room = ""
         self.was_migrated = False
@@ -56,14 +62,19 @@ class Store:
     def _begin(self, db: sqlite3.Connection) -> None:
         self.counts = tables.load_counts(db)
         self.committed = dict(self.counts)
+        self.calls = self._recent(unpack_calls(tables.load_unanswered(db)))
+        self.committed_calls, self.calls_before = self.calls, self.calls
         self.committed_seq = max(self.counts["seq_reserved"], tables.highest_seq(db))
         self.next_seq = self.committed_seq + 1
         # The second line of defence, far behind the quota: parking and dying need pages too, and must not fail for it.
         db.execute(f"PRAGMA max_page_count = {(2 * self._bytes_max + CHECKPOINT_BYTES) // 4096}").fetchall()
         self._look_at_room(db)
 
-    def insert(self, db: sqlite3.Connection, appends: Sequence[Sequence[NewEntry]]) -> list[range]:
+    def insert(
+        self, db: sqlite3.Connection, appends: Sequence[Sequence[NewEntry]], calls: Sequence[AppCall]
+    ) -> list[range]:
         """Store all appends of a group, in order, with as few statements as will do; returns each one's numbers."""
+        self.calls = [*self.calls, *calls]
         numbers = []
         for entries in appends:
             numbers.append(range(self.next_seq, self.next_seq + len(entries)))
@@ -91,10 +102,11 @@ class Store:
             self.counts["seq_reserved"] = self.next_seq + SEQS_RESERVED
         elif self.counts == self.committed:
             self.counts["seq_reserved"] += 1  # of a row that stays the same SQLite writes nothing
-        tables.save_counts(db, self.counts)
+        self.calls = self._recent(self.calls)
+        tables.save_counts(db, self.counts, pack_calls(self.calls))
 
     def after_commit(self, db: sqlite3.Connection) -> None:
-        self.committed = dict(self.counts)
+        self.committed, self.committed_calls = dict(self.counts), self.calls
         self.committed_seq = self.next_seq - 1
         with suppress(OSError):  # it is committed, whatever befalls the housekeeping
             if size_of(self._wal) > self._checkpoint_at:
@@ -108,7 +120,7 @@ class Store:
 
     def after_rollback(self) -> None:
         """Forget what was counted. Numbers that were given out stay unused."""
-        self.counts = dict(self.committed)
+        self.counts, self.calls = dict(self.committed), self.committed_calls
 
     def close(self, db: sqlite3.Connection) -> None:
         """Empty the WAL if nobody reads it, and let go."""
@@ -119,6 +131,11 @@ class Store:
             pass  # the WAL keeps it all; the next start empties it
         finally:
             db.close()
+
+    def _recent(self, calls: Sequence[AppCall]) -> list[AppCall]:
+        """Those that may still be repeated: not answered for certain, and not old."""
+        oldest = int(self._clock.now()) - ANSWER_KEPT_S
+        return [call for call in calls[-CALLS_MAX:] if not call.is_answered and call.at_s > oldest]
 
     def _checkpoint(self, db: sqlite3.Connection) -> None:
         """Copy the WAL into the file, on this connection only: with two, the WAL grows without end.

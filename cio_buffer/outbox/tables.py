@@ -214,9 +214,16 @@ def load_counts(db: sqlite3.Connection) -> dict[str, int]:
     return dict(zip(COUNTED, row, strict=True))
 
 
-def save_counts(db: sqlite3.Connection, counts: dict[str, int]) -> None:
-    """Write the ledger's row, in the transaction of what it counts."""
-    db.execute(f"UPDATE ledger SET {', '.join(f'{name} = ?' for name in COUNTED)}", [counts[name] for name in COUNTED])
+def load_unanswered(db: sqlite3.Connection) -> bytes:
+    """The calls in the ledger's row, packed."""
+    packed: bytes = db.execute("SELECT unanswered FROM ledger").fetchone()[0]
+    return packed
+
+
+def save_counts(db: sqlite3.Connection, counts: dict[str, int], unanswered: bytes) -> None:
+    """Write the ledger's row, in the transaction of what it counts and of the calls that brought it."""
+    names = ", ".join(f"{name} = ?" for name in COUNTED)
+    db.execute(f"UPDATE ledger SET {names}, unanswered = ?", [*(counts[name] for name in COUNTED), unanswered])
 
 
 def highest_seq(db: sqlite3.Connection) -> int:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from cio_buffer.clock import Clock
 from cio_buffer.errors import OutboxUnavailable
-from cio_buffer.outbox.entry import NewEntry
+from cio_buffer.outbox.entry import AppCall, NewEntry
 from cio_buffer.outbox.store import SECONDS_BETWEEN_LOOKS, Store
 
 GROUP_JOBS_MAX = 5_000
@@ -27,14 +27,16 @@ PROBE_FIRST_S, PROBE_MAX_S = 0.1, 5.0
 class Job(Struct, eq=False, kw_only=True):
     """Something to be done in the thread, and who waits for it.
 
-    `kind`: an "append" has `entries` and is refused when its commit fails; a "write" is tried until it commits; a
-    "claim" reads after the commit of all that was asked for before it; a "look" reads whatever there is.
+    `kind`: an "append" has `entries`, perhaps the `call` that brought them, and is refused when its commit fails; a
+    "write" is tried until it commits; a "claim" reads after the commit of all that was asked for before it; a "look"
+    reads whatever there is.
     `is_news`: it brings what may be claimed.
     """
 
     kind: Literal["append", "write", "claim", "look"]
     future: asyncio.Future[Any]
     entries: Sequence[NewEntry] = ()
+    call: AppCall | None = None
     bytes: int = 0
     run: Callable[[sqlite3.Connection], Any] | None = None
     is_news: bool = False
@@ -178,7 +180,9 @@ class Writer:
         try:
             db.execute("BEGIN IMMEDIATE")
             appends = [job for job in writes if job.kind == "append"]
-            for job, seqs in zip(appends, self._store.insert(db, [job.entries for job in appends]), strict=True):
+            calls = [job.call for job in appends if job.call]
+            numbers = self._store.insert(db, [job.entries for job in appends], calls)
+            for job, seqs in zip(appends, numbers, strict=True):
                 job.result = seqs
             for job in writes:
                 if job.run:

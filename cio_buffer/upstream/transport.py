@@ -85,16 +85,23 @@ class TrackTransport:
             ) as response:
                 body = await read_up_to(response.content, REPLY_MAX_BYTES)
                 return Reply(status=response.status, body=body, retry_after=response.headers.get("Retry-After", ""))
-        except aiohttp.ClientConnectorDNSError:
-            return Reply(trouble="dns")
-        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError):
-            return Reply(trouble="tls")
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError):
-            return Reply(trouble="connect")
-        except TimeoutError:
-            return Reply(trouble="timeout")
-        except (aiohttp.ClientError, ConnectionError):
-            return Reply(trouble="torn")
+        except (TimeoutError, aiohttp.ClientError, ConnectionError) as problem:
+            return Reply(trouble=trouble_of(problem))
+
+
+def trouble_of(problem: Exception) -> Trouble:
+    """What went wrong on the way. Only `timeout` and `torn` leave it open whether the request was taken in."""
+    match problem:
+        case aiohttp.ClientConnectorDNSError():
+            return "dns"
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+            return "tls"
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError() | aiohttp.ClientHttpProxyError():
+            return "connect"
+        case TimeoutError():
+            return "timeout"
+        case _:
+            return "torn"
 
 
 def proxy_for(url: str) -> str | None:

@@ -1,0 +1,133 @@
+"""One connection: who half closes it still gets answers, and an answer that nobody heard is noticed."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+import msgspec
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from cio_buffer.errors import Problem, Refused
+from cio_buffer.http.answers import refusal
+
+LOOK_EVERY_S = 0.05
+PEER = struct.Struct("iII")
+"""The kernel's `struct ucred`: process, user, group."""
+
+
+def connection_of(request: web.BaseRequest) -> "Connection":
+    """The connection that a request came by."""
+    connection = request.protocol
+    assert isinstance(connection, Connection)
+    return connection
+
+
+def peer_user(sock: socket.socket) -> int:
+    """The number of the user at the other end of a UNIX socket."""
+    _, user, _ = PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
+    return int(user)
+
+
+def turned_away(status: HTTPStatus, sentence: str, *headers: str) -> bytes:
+    """An answer for one who is not let in, whatever they may ask."""
+    body = msgspec.json.encode({"meta": {"error": sentence}}) + b"\n"
+    lines = (
+        f"HTTP/1.1 {status} {status.phrase}",
+        "Content-Type: application/json; charset=utf-8",
+        *headers,
+        "Connection: close",
+        f"Content-Length: {len(body)}",
+    )
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class Connection(RequestHandler):
+    """aiohttp's, with three things that it does not do."""
+
+    __slots__ = ("_request", "_users", "has_left", "on_unheard")
+
+    sentences: ClassVar[dict[int, str]] = {
+        HTTPStatus.BAD_REQUEST: "This is not HTTP as we know it",
+        HTTPStatus.INTERNAL_SERVER_ERROR: "Something here broke; the log says more",
+    }
+
+    def __init__(self, manager: web.Server, *, users: frozenset[int], **settings: Any) -> None:
+        """`users`: who may come in by a UNIX socket, by number; none: everybody. `settings` are aiohttp's."""
+        super().__init__(manager, **settings)
+        self._users = users
+        self._request: web.BaseRequest | None = None
+        self.has_left = False
+        """Whether the other side has said its last: it may listen still, or be gone."""
+        self.on_unheard: Callable[[], None] | None = None
+        """To be called if the answer that is given next turns out not to have been read."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Turn away whom we are not to know."""
+        super().connection_made(transport)
+        if self._users and peer_user(transport.get_extra_info("socket")) not in self._users:
+            assert self.transport is not None
+            self.transport.write(turned_away(HTTPStatus.FORBIDDEN, "This user may not call here"))
+            self.force_close()
+
+    @property
+    def is_by_tcp(self) -> bool:
+        """Whether it came by a port, where every process of this machine may call, and not by a UNIX socket."""
+        return isinstance(self.sockname, tuple)
+
+    def begin(self, request: web.BaseRequest) -> None:
+        """A request is being answered: whatever was answered before it has been heard."""
+        self.on_unheard = None
+        self._request = request
+        if self.has_left:
+            self._end_body()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own may say whether to keep the other half open
+        """One who stops sending may still listen (`nc -N`, `shutdown(SHUT_WR)`): what was asked is answered."""
+        self.has_left = True
+        if self._is_idle() or self.ssl_context is not None:  # TLS knows no half of a connection
+            return False
+        self._end_body()
+        self._close_when_idle()
+        return True
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """A reset says that something we sent was not read."""
+        self.has_left = True
+        if self.on_unheard and isinstance(exc, ConnectionError):
+            self.on_unheard()
+        self.on_unheard = self._request = None
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """aiohttp's answer would be plain text, which some SDKs cannot read, and would quote what was sent."""
+        super().handle_error(request, status, exc, message)
+        sentence = self.sentences.get(status, HTTPStatus(status).phrase)
+        problem = Problem(reason="invalid", field="", message=sentence)
+        return refusal(request.raw_path, Refused(status, problem, closes=True))
+
+    def _end_body(self) -> None:
+        """What has not come of a body will not come any more."""
+        if self._request is not None and not self._request.content.is_eof():
+            self._request.content.set_exception(web.RequestPayloadError("the sender has left"))
+
+    def _is_idle(self) -> bool:
+        """Whether it waits for a request, as aiohttp tells it."""
+        return self._waiter is not None and not self._waiter.done()
+
+    def _close_when_idle(self) -> None:
+        if self.transport is None:
+            return
+        if self._is_idle():
+            self.force_close()
+        else:
+            asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._close_when_idle)

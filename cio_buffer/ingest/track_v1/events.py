@@ -1,0 +1,107 @@
+"""What somebody did: events, pages and screens of people who are known, of visitors, and of nobody."""
+
+import re
+
+import msgspec
+from msgspec import Raw, Struct
+
+from cio_buffer.errors import Problem, TooLarge
+from cio_buffer.ingest.reading import encode, encode_text, read_body, read_fields
+from cio_buffer.ingest.track_v1.call import Person, V1Call, check
+from cio_buffer.operations import EVENT_NAME_MAX_BYTES, IDENTIFIER_MAX_BYTES, URL_MAX_BYTES, lane
+from cio_buffer.outbox.entry import NewEntry
+from cio_buffer.upstream.limits import EVENT_DATA_MAX_BYTES, OPERATION_MAX_BYTES
+
+ACTIONS = {"event": EVENT_NAME_MAX_BYTES, "page": URL_MAX_BYTES, "screen": URL_MAX_BYTES}
+"""The types of event that v2 knows, and how long their names may be."""
+
+
+class EventBody(Struct, frozen=True):
+    """An event as v1 has it: `data` is what v2 calls `attributes`.
+
+    What has another type than we know (ids as numbers, stamps as text) is v1's to judge: such an event stays in v1.
+    """
+
+    name: str
+    type: object = None
+    id: object = None
+    timestamp: object = None
+    data: dict[str, Raw] | None = None
+    anonymous_id: object = None
+
+    @property
+    def action(self) -> str:
+        """What v2 would call this type of event, "" if nothing."""
+        action = "event" if self.type is None else self.type
+        return action if isinstance(action, str) and action in ACTIONS else ""
+
+
+EVENT = msgspec.json.Decoder(EventBody)
+EVENT_FIELDS = {"name", "type", "id", "timestamp", "data"}
+WHOLE_NUMBER = re.compile(rb"-?\d+")
+
+
+def event(call: V1Call) -> list[NewEntry]:
+    """Something that a known person did."""
+    person = call.person()
+    fields, told = read_event(call)
+    identifiers = person.identifiers if fields.keys() <= EVENT_FIELDS else {}
+    return [event_entry(call, fields, told, identifiers=identifiers, lanes=person.lanes(), person=person)]
+
+
+def anonymous_event(call: V1Call) -> list[NewEntry]:
+    """Something that somebody did who has no name yet; without any name at all, an invitation, which v2 lacks."""
+    fields, told = read_event(call)
+    identifiers: dict[str, str] = {}
+    lanes: set[str] = set()
+    visitor = told.anonymous_id
+    if isinstance(visitor, str | int) and not isinstance(visitor, bool) and visitor != "":
+        check("anonymous_id", str(visitor), IDENTIFIER_MAX_BYTES)
+        lanes = {lane("anonymous_id", str(visitor))}
+    if isinstance(visitor, str) and lanes and call.mapping.anonymous == "v2":
+        identifiers = {"anonymous_id": visitor} if fields.keys() <= EVENT_FIELDS | {"anonymous_id"} else {}
+    return [event_entry(call, fields, told, identifiers=identifiers, lanes=lanes)]
+
+
+def read_event(call: V1Call) -> tuple[dict[str, Raw], EventBody]:
+    """An event's members, stamped, and their meaning. Raises InvalidOperation."""
+    fields = read_fields(call.body)
+    told = read_body(EVENT, call.body)
+    check("name", told.name.strip(), ACTIONS.get(told.action, URL_MAX_BYTES))
+    if len(fields.get("data", b"")) > EVENT_DATA_MAX_BYTES:
+        message = f"`data` must have at most {EVENT_DATA_MAX_BYTES} bytes, got {len(fields['data'])}"
+        raise TooLarge(Problem(reason="invalid", field="data", message=message))
+    if told.id in (None, ""):
+        fields["id"] = Raw(encode_text(call.acceptance.new_id()))
+    if told.timestamp is None:
+        fields["timestamp"] = Raw(b"%d" % call.acceptance.timestamp)
+    return fields, told
+
+
+def event_entry(
+    call: V1Call,
+    fields: dict[str, Raw],
+    told: EventBody,
+    *,
+    identifiers: dict[str, str],
+    lanes: set[str],
+    person: Person | None = None,
+) -> NewEntry:
+    """A stamped event as an entry: in v2's words where `identifiers` say who it was and nothing else is in doubt."""
+    kind = told.action or "event"
+    if identifiers and told.action and is_plain(fields, told):
+        said: dict[str, object] = {"type": "person", "identifiers": identifiers, "action": told.action}
+        said |= {name: fields[name] for name in ("name", "id", "timestamp")}
+        if "data" in fields:
+            said["attributes"] = {} if told.data is None else fields["data"]
+        body = encode(said)
+        if len(body) <= OPERATION_MAX_BYTES:
+            return call.acceptance.entry(kind, lanes, body)
+    path = f"{person.path}/events" if person else "/api/v1/events"
+    is_invite = person is None and told.anonymous_id in (None, "")
+    return call.as_it_was("invite" if is_invite else kind, lanes, path, encode(fields))
+
+
+def is_plain(fields: dict[str, Raw], told: EventBody) -> bool:
+    """Whether its stamps are of the kinds that v2 knows."""
+    return isinstance(told.id, str | None) and WHOLE_NUMBER.fullmatch(bytes(fields["timestamp"])) is not None

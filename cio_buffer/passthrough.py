@@ -1,0 +1,247 @@
+"""Forwards a call once, and gives back the answer that it got: never stored, never sent twice, never logged."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
+from types import SimpleNamespace
+
+import aiohttp
+from aiohttp import web
+from msgspec import Struct
+from multidict import CIMultiDict
+from structlog.typing import FilteringBoundLogger
+from yarl import URL
+
+from cio_buffer.callers import Callers
+from cio_buffer.clock import Clock
+from cio_buffer.errors import Problem, Refused
+from cio_buffer.http.body import Body
+from cio_buffer.http.connection import connection_of
+from cio_buffer.http.relay import HOP_BY_HOP, Answer, Relayed
+from cio_buffer.telemetry import log
+from cio_buffer.upstream.transport import IDLE_S, proxy_for, trouble_of
+
+APP_ROOT = "/v1/"
+"""What every path of the App API begins with; Track paths begin with `/api/`, or stand at the root by name."""
+
+TRIES_MAX, AGAIN_AFTER_S = 3, 0.2
+"""How often a connection is tried, and the rest in between. Only what could not be opened is tried again."""
+
+RETRY_AFTER_S = 1
+READ_WHOLE_BYTES = 65_536
+"""An answer up to this is read to its end before any of it is given back: if it breaks off, that can still be said."""
+
+NOT_FORWARDED = {name.decode() for name in HOP_BY_HOP} | {"host", "expect"}
+NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+"""What aiohttp would add by itself."""
+
+NEVER_OPENED = {"connect", "dns", "tls"}
+
+
+class Upload(Struct, eq=False):
+    """A call on its way. `has_begun`: a connection was open, so that some of it may have arrived.
+
+    `refused`: what is wrong with the body that the app sends.
+    """
+
+    body: Body
+    has_begun: bool = False
+    refused: Refused | None = None
+
+    async def once(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        """Keeps aiohttp from sending it again: it repeats a GET, PUT or DELETE when an idle connection breaks."""
+        if self.has_begun:
+            raise aiohttp.ClientConnectionError("it was sent, and is not sent again")
+        return await send(request)
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """The body as it comes."""
+        try:
+            async for part in self.body.parts():
+                yield part
+        except Refused as refused:
+            self.refused = refused
+            raise
+
+
+class Passthrough:
+    """Talks to one host, over connections of its own: it waits behind nothing."""
+
+    def __init__(
+        self, base_url: str, *, connect_timeout_s: float, timeout_s: float, clock: Clock, logger: FilteringBoundLogger
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._connect_timeout_s = connect_timeout_s
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._logger = logger
+        self._session: aiohttp.ClientSession | None = None
+        self.requests = self.failed = 0
+
+    async def open(self) -> None:
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=NOT_ADDED,
+            proxy=proxy_for(self._base_url),
+            trace_configs=[tell_when_begun()],
+        )
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def forward(self, request: web.BaseRequest, body: Body, authorization: str | None) -> web.StreamResponse:
+        """The answer to `request`. Raises Refused: 424 where nobody knows whether it was carried out, 503 where it
+        certainly was not, and what is wrong with its body."""
+        self.requests += 1
+        began, upload = self._clock.monotonic(), Upload(body)
+        headers = forwarded(request, authorization)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                response = await self._send(request, headers, upload)
+                answer = await self._begin_reading(response)
+        except (TimeoutError, aiohttp.ClientError, ConnectionError) as problem:
+            raise self._failure(problem, upload) from None
+        took_s = round(self._clock.monotonic() - began, 3)
+        self._logger.debug(log.PASSTHROUGH_FORWARDED, method=request.method, status=answer.status, took_s=took_s)
+        return Relayed(answer)
+
+    async def _send(
+        self, request: web.BaseRequest, headers: CIMultiDict[str], upload: Upload
+    ) -> aiohttp.ClientResponse:
+        """Send it, again only if no connection could be opened; returns when the answer's head has come."""
+        assert self._session is not None, "opened by the daemon"
+        url = URL(self._base_url + request.raw_path, encoded=True)
+        whole = await upload.body.read() if upload.body.is_whole else None
+        for tries in range(1, TRIES_MAX + 1):
+            try:
+                return await self._session.request(
+                    request.method,
+                    url,
+                    data=upload.parts() if whole is None else whole or None,
+                    headers=headers,
+                    allow_redirects=False,
+                    middlewares=[upload.once],
+                    trace_request_ctx=upload,
+                )
+            except aiohttp.ClientError as problem:
+                if upload.has_begun or trouble_of(problem) not in NEVER_OPENED or tries == TRIES_MAX:
+                    raise
+            await self._clock.sleep(AGAIN_AFTER_S)
+        raise AssertionError("the last try returns or raises")
+
+    async def _begin_reading(self, response: aiohttp.ClientResponse) -> Answer:
+        """Read the answer to its end if it is small, else its beginning."""
+        beginning = bytearray()
+        is_whole = False
+        while len(beginning) < READ_WHOLE_BYTES and not is_whole:
+            part = await response.content.readany()
+            beginning += part
+            is_whole = not part
+        return Answer(
+            status=response.status,
+            reason=response.reason or "",
+            headers=response.raw_headers,
+            beginning=bytes(beginning),
+            rest=None if is_whole else Remainder(response, self._timeout_s, self._count_failure),
+        )
+
+    def _failure(self, problem: Exception, upload: Upload) -> Refused:
+        """Why there is no answer, in words that say what became of the call."""
+        if upload.refused:
+            return upload.refused
+        trouble = trouble_of(problem)
+        if isinstance(problem, TimeoutError) and not upload.has_begun:
+            trouble = "connect"
+        if trouble == "timeout" and not upload.body.is_whole:
+            sentence = f"The body was not whole within {self._timeout_s:g} s; nothing was sent"
+            return Refused(HTTPStatus.REQUEST_TIMEOUT, invalid(sentence), closes=True)
+        self._count_failure(trouble)
+        if trouble in NEVER_OPENED:
+            sentence = f"Customer.io cannot be reached ({trouble}); nothing was sent, so it may be sent again"
+            return Refused(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                Problem(reason="unreachable", field="", message=sentence),
+                headers={"Retry-After": str(RETRY_AFTER_S)},
+            )
+        what = f"did not answer within {self._timeout_s:g} s" if trouble == "timeout" else "broke off"
+        sentence = f"Customer.io {what}; the message may have been sent, and is not sent again"
+        return Refused(HTTPStatus.FAILED_DEPENDENCY, Problem(reason="unknown", field="", message=sentence))
+
+    def _count_failure(self, trouble: str) -> None:
+        self.failed += 1
+        self._logger.warning(log.PASSTHROUGH_FAILED, trouble=trouble)
+
+
+class Remainder:
+    """What comes of a large answer after its beginning, for as long as it keeps coming."""
+
+    def __init__(self, response: aiohttp.ClientResponse, timeout_s: float, tell: Callable[[str], None]) -> None:
+        """`timeout_s` is for each part; `tell` is told what broke it off."""
+        self._response, self._timeout_s, self._tell = response, timeout_s, tell
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                part = await self._response.content.readany()
+        except (TimeoutError, aiohttp.ClientError) as problem:
+            self._tell(trouble_of(problem))
+            raise ConnectionResetError("the answer broke off") from None
+        if not part:
+            raise StopAsyncIteration
+        return part
+
+    def close(self) -> None:
+        self._response.close()
+
+
+class AppRoutes:
+    """Answers App API calls: any method, any path below `/v1/`."""
+
+    def __init__(self, passthrough: Passthrough, callers: Callers) -> None:
+        self._passthrough = passthrough
+        self._callers = callers
+
+    async def answer(self, request: web.BaseRequest, body: Body) -> web.StreamResponse:
+        """Whatever Customer.io answers, at once."""
+        authorization = self._callers.authorization_for_app(
+            request.headers.get("Authorization"), is_by_tcp=connection_of(request).is_by_tcp
+        )
+        return await self._passthrough.forward(request, body, authorization)
+
+
+def forwarded(request: web.BaseRequest, authorization: str | None) -> CIMultiDict[str]:
+    """The headers to go on, in their order and spelling. Raises Refused (400) for what cannot go on unchanged."""
+    try:
+        request.raw_path.encode("ascii")
+        given = [(name.decode(), value.decode()) for name, value in request.raw_headers]
+    except UnicodeError:
+        raise Refused(HTTPStatus.BAD_REQUEST, invalid("The path or a header has bytes that HTTP has not")) from None
+    dropped = NOT_FORWARDED | {name.strip().lower() for name in request.headers.get("Connection", "").split(",")}
+    headers = CIMultiDict((name, value) for name, value in given if name.lower() not in dropped)
+    if authorization is None:
+        headers.popall("Authorization", None)
+    else:
+        headers["Authorization"] = authorization  # in its place, if it had one
+    return headers
+
+
+def invalid(sentence: str) -> Problem:
+    return Problem(reason="invalid", field="", message=sentence)
+
+
+def tell_when_begun() -> aiohttp.TraceConfig:
+    """Marks an upload as begun as soon as a connection is open for it."""
+
+    async def mark(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
+        context.trace_request_ctx.has_begun = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(mark)
+    return trace
