@@ -41,10 +41,11 @@ NEVER_OPENED = {"connect", "dns", "tls"}
 class Upload(Struct, eq=False):
     """A call on its way. `has_begun`: a connection was open, so that some of it may have arrived.
 
-    `refused`: what is wrong with the body that the app sends.
+    `is_bare`: it has no body, and does not say so. `refused`: what is wrong with the body that the app sends.
     """
 
     body: Body
+    is_bare: bool
     has_begun: bool = False
     refused: Refused | None = None
 
@@ -52,6 +53,8 @@ class Upload(Struct, eq=False):
         """Keeps aiohttp from sending it again: it repeats a GET, PUT or DELETE when an idle connection breaks."""
         if self.has_begun:
             raise aiohttp.ClientConnectionError("it was sent, and is not sent again")
+        if self.is_bare:
+            request.headers.popall("Content-Length", None)  # aiohttp adds one where a method may have a body
         return await send(request)
 
     async def parts(self) -> AsyncIterator[bytes]:
@@ -97,7 +100,7 @@ class Passthrough:
         """The answer to `request`. Raises Refused: 424 where nobody knows whether it was carried out, 503 where it
         certainly was not, and what is wrong with its body."""
         self.requests += 1
-        began, upload = self._clock.monotonic(), Upload(body)
+        began, upload = self._clock.monotonic(), Upload(body, is_bare=is_bare(request))
         headers = forwarded(request, authorization)
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -137,10 +140,14 @@ class Passthrough:
         """Read the answer to its end if it is small, else its beginning."""
         beginning = bytearray()
         is_whole = False
-        while len(beginning) < READ_WHOLE_BYTES and not is_whole:
-            part = await response.content.readany()
-            beginning += part
-            is_whole = not part
+        try:
+            while len(beginning) < READ_WHOLE_BYTES and not is_whole:
+                part = await response.content.readany()
+                beginning += part
+                is_whole = not part
+        except BaseException:
+            response.close()
+            raise
         return Answer(
             status=response.status,
             reason=response.reason or "",
@@ -214,6 +221,10 @@ class AppRoutes:
             request.headers.get("Authorization"), is_by_tcp=connection_of(request).is_by_tcp
         )
         return await self._passthrough.forward(request, body, authorization)
+
+
+def is_bare(request: web.BaseRequest) -> bool:
+    return not request.body_exists and "Content-Length" not in request.headers
 
 
 def forwarded(request: web.BaseRequest, authorization: str | None) -> CIMultiDict[str]:

@@ -6,7 +6,16 @@ import pytest
 
 from cio_buffer.errors import LeaseLost, OutboxUnavailable
 from cio_buffer.outbox.contract import Ledger
-from cio_buffer.outbox.entry import DeadLetter, Delivered, NewEntry, Parked, Released, pack_lanes
+from cio_buffer.outbox.entry import (
+    ANSWER_KEPT_S,
+    AppCall,
+    DeadLetter,
+    Delivered,
+    NewEntry,
+    Parked,
+    Released,
+    pack_lanes,
+)
 from tests.outbox.backends import NOW_MS, Hand, entry, name_of, v1
 
 REFUSED = DeadLetter(reason="refused", field="name", message="was missing", status=422)
@@ -549,3 +558,75 @@ async def test_closing_finishes_what_was_asked_for(hand: Hand) -> None:
     await hand.reopen()
     assert all(one.done() for one in asked)
     assert await hand.main() == [str(n) for n in range(20)]
+
+
+# Calls whose answers may be lost
+
+
+def a_call(hand: Hand, name: str) -> AppCall:
+    return AppCall(fingerprint=name.encode().ljust(8), at_s=int(hand.clock.now()))
+
+
+def doubtful(hand: Hand) -> list[str]:
+    return [call.fingerprint.decode().rstrip() for call in hand.outbox.unanswered()]
+
+
+async def test_after_a_crash_the_calls_are_known_that_may_not_have_been_answered(hand: Hand) -> None:
+    answered, lost = a_call(hand, "answered"), a_call(hand, "lost")
+    await hand.outbox.append([entry("a")], answered)
+    await hand.outbox.append([entry("b")], lost)
+    assert doubtful(hand) == []  # they are news only to the next process
+    answered.is_answered = True
+    await hand.append(entry("c"))
+    await hand.crash()
+    assert doubtful(hand) == ["lost"]
+    assert hand.outbox.unanswered()[0].at_s == lost.at_s
+
+
+async def test_a_call_is_remembered_from_the_commit_of_its_entries_on(hand: Hand) -> None:
+    await hand.outbox.append([entry("a")], a_call(hand, "a"))
+    await hand.crash()
+    assert doubtful(hand) == ["a"]
+    await hand.append(entry("b"))
+    await hand.crash()
+    assert doubtful(hand) == ["a"]  # a second crash changes nothing
+
+
+async def test_a_call_that_could_not_be_stored_is_not_remembered(hand: Hand) -> None:
+    unstorable = NewEntry(kind=None, lanes=b"", body=b"", accepted_at_ms=NOW_MS)  # type: ignore[arg-type]
+    with pytest.raises(OutboxUnavailable):
+        await hand.outbox.append([unstorable], a_call(hand, "a"))
+    await hand.append(entry("b"))
+    await hand.crash()
+    assert doubtful(hand) == []
+
+
+async def test_answers_can_be_noted_without_anything_to_store(hand: Hand) -> None:
+    call = a_call(hand, "a")
+    await hand.outbox.append([entry("a")], call)
+    call.is_answered = True
+    hand.outbox.note_answers()
+    hand.outbox.note_answers()
+    await hand.take()  # comes after what was asked for before it
+    await hand.crash()
+    assert doubtful(hand) == []
+
+
+async def test_calls_are_forgotten_after_a_minute(hand: Hand) -> None:
+    await hand.outbox.append([entry("a")], a_call(hand, "a"))
+    hand.clock.advance(ANSWER_KEPT_S - 1)
+    await hand.outbox.append([entry("b")], a_call(hand, "b"))
+    await hand.crash()
+    assert doubtful(hand) == ["a", "b"]
+    hand.clock.advance(2)
+    await hand.crash()
+    assert doubtful(hand) == ["b"]
+
+
+async def test_a_call_that_turns_out_to_be_a_repeat_is_no_longer_doubtful(hand: Hand) -> None:
+    await hand.outbox.append([entry("a")], a_call(hand, "a"))
+    await hand.crash()
+    hand.outbox.unanswered()[0].is_answered = True
+    await hand.append(entry("b"))
+    await hand.crash()
+    assert doubtful(hand) == []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlite_utils import Database
 
 from cio_buffer.errors import OutboxFull, OutboxUnavailable, StoreHeld, StoreUnusable
 from cio_buffer.outbox import opening, schema
@@ -181,6 +182,25 @@ async def test_only_a_new_store_is_migrated(path: Path) -> None:
         await outbox.close()
         migrated.append(outbox.was_migrated)
     assert migrated == [True, False]
+
+
+async def test_a_store_that_version_1_wrote_is_brought_up_to_date(path: Path) -> None:
+    """With what it holds: a call to deliver, and its place in the books."""
+    write(path, b"")
+    old = sqlite3.connect(path, isolation_level=None)
+    schema.migrations.apply(Database(old), stop_before="remember_calls")
+    old.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    old.execute("PRAGMA user_version = 1")
+    old.execute("INSERT INTO event (seq, lanes, kind, accepted_at_ms, body) VALUES (7, x'', 'event', 1, x'7b7d')")
+    old.execute("UPDATE ledger SET accepted = 1, seq_reserved = 1000")
+    old.close()
+    outbox = store_at(path)
+    await outbox.open()
+    assert (outbox.was_migrated, outbox.ledger(), outbox.unanswered()) == (True, Ledger(accepted=1), [])
+    (seq,) = await outbox.append([entry("next")])
+    assert seq > 1_000
+    assert (await outbox.audit()).is_balanced
+    await outbox.close()
 
 
 async def test_folder_and_files_are_for_us_alone(outbox: SqliteOutbox, path: Path) -> None:
