@@ -13,6 +13,7 @@ from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from cio_buffer import __version__
+from cio_buffer.admin import openapi
 from cio_buffer.admin.observer import Observer
 from cio_buffer.admin.routes import AdminRoutes
 from cio_buffer.callers import Callers
@@ -88,7 +89,7 @@ async def daemon(
             await way.open()
             rooms.push_async_callback(way.close)
         observer = Observer(outbox, drain, app, track_url=track_url, clock=clock, logger=logger)
-        admin = AdminRoutes(observer)
+        admin = AdminRoutes(observer, openapi.document)
         desk = Server(admin.answer, body_max_bytes=ADMIN_BODY_MAX_BYTES, connections_max=ADMIN_CONNECTIONS_MAX)
         rooms.push_async_callback(desk.close, REQUEST_GRACE_S)  # after the last effort, which it shows
         draining = asyncio.ensure_future(drain.run())

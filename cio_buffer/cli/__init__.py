@@ -46,6 +46,21 @@ def status_command(config_path: Path | None, admin_path: str | None, as_json: bo
     raise SystemExit(status(config_path, admin_path, as_json=as_json))
 
 
+@main.group("generate")
+def generate() -> None:
+    """Print what other tools read."""
+
+
+@generate.command("openapi", epilog="Example:  cio-buffer generate openapi > openapi.json")
+def openapi_command() -> None:
+    """The local API as an OpenAPI 3.1 document."""
+    import msgspec  # noqa: PLC0415
+
+    from cio_buffer.admin.openapi import document  # noqa: PLC0415
+
+    click.echo(msgspec.json.format(msgspec.json.encode(document()), indent=2))
+
+
 def complain(what: str, why: str, fix: str, file: IO[str] | None = None) -> None:
     """A message on stderr: what happened, why it matters, what to do."""
     click.echo(f"error: {what}\n  why: {why}\n  fix: {fix}", err=file is None, file=file)

@@ -61,6 +61,10 @@ push_metric = report("push_metric", PushMetric)
 in_app_metric = report("in_app_metric", InAppMetric)
 
 
+class Anything(Struct, frozen=True):
+    """An object of which we read nothing."""
+
+
 def unsubscribe(call: V1Call) -> list[NewEntry]:
     """Somebody wants no more. A `/` in the delivery's id may stand there as it is."""
     parts = [read_segment(part, "delivery_id", "The delivery's id") for part in call.named]

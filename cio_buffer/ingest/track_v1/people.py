@@ -33,7 +33,8 @@ class RawRelationships(Struct, frozen=True):
     relationships: Raw
 
 
-IDENTITY = msgspec.json.Decoder(IdentityAttributes)
+Attributes = IdentityAttributes
+IDENTITY = msgspec.json.Decoder(Attributes)
 RELATIONSHIPS = msgspec.json.Decoder(Relationships)
 RAW_RELATIONSHIPS = msgspec.json.Decoder(RawRelationships)
 WHOLE_NUMBER = msgspec.json.Decoder(int | None)
