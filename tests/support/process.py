@@ -135,13 +135,20 @@ class Daemon:
         return self._url
 
     async def call(
-        self, method: str, path: str, body: object = None, raw: bytes | None = None, *, door: Door = "unix"
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        raw: bytes | None = None,
+        *,
+        door: Door = "unix",
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:
-        """Call the API: (status, body)."""
+        """Call the API: (status, body). On TCP with our credentials, unless `headers` have others."""
         said = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
         data = BytesIO(said) if len(said) > SENT_WHOLE_BYTES else said or None
         session, base = (self._unix, "http://localhost") if door == "unix" else (self._tcp, self._url)
-        async with session.request(method, base + path, data=data) as answer:
+        async with session.request(method, base + path, data=data, headers=headers) as answer:
             return answer.status, await answer.read()
 
     async def admin(self, path: str) -> tuple[int, bytes]:
