@@ -87,6 +87,7 @@ class Passthrough:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            read_bufsize=READ_WHOLE_BYTES,
             skip_auto_headers=NOT_ADDED,
             proxy=proxy_for(self._base_url),
             trace_configs=[tell_when_begun()],

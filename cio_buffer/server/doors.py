@@ -29,6 +29,9 @@ BODY_READ_TIMEOUT_S = 30.0
 KEEPALIVE_S = 3_600.0  # SDKs keep idle connections; ending one under a request would look like an outage
 LINGER_S = 1.0  # how long the rest of a refused body is still read, so that its sender gets to see the answer
 BACKLOG = 1_024  # a UNIX socket with a full backlog refuses at once; one SDK opens a connection for every call
+READ_BYTES = 65_536
+"""How much of a body is read ahead. 50 bodies of 2 MB at once took 57 MB more with aiohttp's own 256 KiB, 22 MB so."""
+
 LOGGER = "cio_buffer.server"
 BUSY = turned_away(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections", "Retry-After: 1")
 
@@ -94,6 +97,7 @@ class Server:
             logger=self._logger,
             keepalive_timeout=KEEPALIVE_S,
             lingering_time=LINGER_S,
+            read_bufsize=READ_BYTES,
             auto_decompress=False,
         )
 

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import structs
 
 from cio_buffer.outbox.opening import filesystem_of
-from tests.bench import accept, drain, load, machine, memory, start, store
+from tests.bench import accept, drain, load, machine, memory, passthrough, start, store
 from tests.bench.plan import QUICK, Plan
 from tests.bench.processes import ROOT
 from tests.bench.report import Failed, Outcome, table
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[Plan, Path], Outcome]] = {
     "memory": memory.run,
     "start": start.run,
     "drain": drain.run,
+    "passthrough": passthrough.run,
 }
 NEED_WRK = {"accept", "memory"}
 DISK_MIN_BYTES = 4_000_000_000

@@ -16,6 +16,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     start_rounds: int = 5
     drain_rounds: int = 3
     drain_entries: int = 200_000
+    sends: int = 3_000
+    attached_sends: int = 100
 
 
 QUICK = Plan(
@@ -28,4 +30,6 @@ QUICK = Plan(
     start_rounds=3,
     drain_rounds=1,
     drain_entries=50_000,
+    sends=500,
+    attached_sends=20,
 )

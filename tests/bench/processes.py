@@ -36,7 +36,7 @@ class Server(Struct, frozen=True):
 
 
 @contextmanager
-def bare(kind: Literal["answer", "sink"]) -> Iterator[Server]:
+def bare(kind: Literal["answer", "sink", "send"]) -> Iterator[Server]:
     """One of the servers in `bare.py`, in a process of its own."""
     command = [sys.executable, "-m", "tests.bench.bare", kind]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

@@ -13,9 +13,10 @@ class Failed(Exception):
 
 
 class Goal(Struct, frozen=True, kw_only=True):
-    """One of the two: `ratio_min` of ours to the limit, or `ours_max` in the row's own unit."""
+    """One of the three: a bound of the ratio of ours to the limit, or `ours_max` in the row's own unit."""
 
     ratio_min: float | None = None
+    ratio_max: float | None = None
     ours_max: float | None = None
 
 
@@ -41,7 +42,11 @@ class Row(Struct, frozen=True, kw_only=True):
             return None
         if self.goal.ours_max is not None:
             return self.ours <= self.goal.ours_max
-        return self.ratio is not None and self.goal.ratio_min is not None and self.ratio >= self.goal.ratio_min
+        if self.ratio is None:
+            return False
+        if self.goal.ratio_max is not None:
+            return self.ratio <= self.goal.ratio_max
+        return self.goal.ratio_min is not None and self.ratio >= self.goal.ratio_min
 
 
 class Outcome(Struct, frozen=True):
@@ -87,6 +92,8 @@ def wish(row: Row) -> str:
         return ""
     if row.goal.ours_max is not None:
         return f"at most {number(row.goal.ours_max)} {row.unit}"
+    if row.goal.ratio_max is not None:
+        return f"at most {row.goal.ratio_max:.0%}"
     return f"at least {row.goal.ratio_min:.0%}"
 
 
