@@ -45,6 +45,7 @@ WINDOW_ENTRIES_MAX, WINDOW_BYTES_MAX = 16_000, 33_554_432
 
 V1_WINDOW_MAX = 100
 REQUEST_GRACE_S = 5.0
+AT_ONCE_S = 0.02  # for aiohttp 0 is "however long it takes"
 ADMIN_CONNECTIONS_MAX, ADMIN_BODY_MAX_BYTES = 32, 65_536
 
 
@@ -101,7 +102,8 @@ async def daemon(
         callers = callers_of(config)
         track = build_track(config, outbox, repeats, callers, region, clock=clock, logger=logger)
         api = build_api(config, track, AppRoutes(app, callers), admin)
-        rooms.push_async_callback(api.close, 2 * max(REQUEST_GRACE_S, config.upstream.passthrough_timeout_s))
+        grace_s = max(REQUEST_GRACE_S, config.upstream.passthrough_timeout_s)  # a mail that is under way may go out
+        rooms.push_async_callback(close_doors, api, grace_s, stop_now)
         observer.listening = await open_sockets(config, api, desk, logger)
         logger.info(log.DAEMON_READY, entries=outbox.ledger().entries, upstream=track_url)
         yield draining
@@ -183,6 +185,16 @@ async def end_drain(drain: Drain, draining: "asyncio.Task[None]", for_s: float, 
     await end(hurry)
     await end(draining)
     await drain.give_up()
+
+
+async def close_doors(api: Server, grace_s: float, stop_now: asyncio.Event) -> None:
+    """Let what is under way end within `grace_s`, or until `stop_now`."""
+    closing = asyncio.ensure_future(api.close(2 * grace_s))  # half of it for answers, half for connections to end
+    hurry = asyncio.ensure_future(stop_now.wait())
+    await asyncio.wait({closing, hurry}, return_when=asyncio.FIRST_COMPLETED)
+    await end(hurry)
+    await end(closing)
+    await api.close(AT_ONCE_S)
 
 
 async def end(task: "asyncio.Task[Any]") -> None:

@@ -43,6 +43,32 @@ def test_every_mistake_in_the_config_is_told_at_once(folder: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("certificate", "told"),
+    [("nowhere", "No such file"), ("config.toml", "cannot use"), ("", "tls_cert_file")],
+)
+def test_a_certificate_that_cannot_be_used_is_told(folder: Path, certificate: str, told: str) -> None:
+    file = config(folder, folder / "outbox.db")
+    path = f"{folder}/{certificate}" if certificate else ""
+    environ = {
+        "CIO_BUFFER__LISTEN__HTTPS_ADDRESS": "127.0.0.1:0",
+        "CIO_BUFFER__LISTEN__TLS_CERT_FILE": path,
+        "CIO_BUFFER__LISTEN__TLS_KEY_FILE": f"{folder}/key",
+    }
+    ended = command("run", "--config", file, environ=environ)
+    assert (ended.returncode, ended.stdout) == (78, "")
+    assert told in ended.stderr
+    assert "openssl" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_user_that_nobody_knows_is_told(folder: Path) -> None:
+    environ = {"CIO_BUFFER__LISTEN__UNIX_USERS": "root, nobody-knows"}
+    ended = command("run", "--config", config(folder, folder / "outbox.db"), environ=environ)
+    assert ended.returncode == 78
+    assert "there is no user 'nobody-knows'" in ended.stderr
+
+
 def test_a_config_that_is_not_there_is_told(folder: Path) -> None:
     ended = command("run", "--config", folder / "nowhere.toml")
     assert ended.returncode == 78
@@ -116,6 +142,21 @@ async def test_a_second_signal_stops_at_once(daemon: Daemon, sandbox: Sandbox) -
     assert await daemon.ended() == 0
     assert time.monotonic() - began < 4  # requests time out after 5
     assert daemon.log_lines()[-1]["entries_on_disk"] == 1
+
+
+async def test_a_second_signal_does_not_wait_for_an_app_call(folder: Path, sandbox: Sandbox) -> None:
+    url = await sandbox.start()
+    sandbox.faults.delay(60)
+    async with Daemon(folder, url, environ={"CIO_BUFFER__UPSTREAM__APP_URL": url}) as daemon:
+        call = asyncio.ensure_future(daemon.call("GET", "/v1/customers", headers={"Authorization": "Bearer x"}))
+        await until(lambda: sandbox.app_ledger.requests_total == 1)
+        began = time.monotonic()
+        daemon.signal(signal.SIGTERM)
+        await until(lambda: "daemon.stopping" in daemon.log.read_text())
+        daemon.signal(signal.SIGTERM)
+        assert await daemon.ended() == 0
+        assert time.monotonic() - began < 4  # it is given up after 9
+        await asyncio.gather(call, return_exceptions=True)
 
 
 async def test_every_socket_answers_probes(daemon: Daemon) -> None:

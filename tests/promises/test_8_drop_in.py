@@ -5,6 +5,7 @@ That every call of the real SDKs works is in tests/sdk.
 
 import asyncio
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -147,3 +148,13 @@ async def test_a_port_wants_credentials_and_a_socket_has_permissions(
 
 
 ENTITY = {"type": "person", "action": "event", "identifiers": {"id": "ann"}, "name": "b"}
+
+
+@pytest.mark.parametrize(("users", "status"), [("nobody", 403), (f"nobody, {os.getuid()}", 200)])
+async def test_a_socket_may_be_narrowed_to_some_users(
+    folder: Path, upstream: Upstream, users: str, status: int
+) -> None:
+    async with Daemon(folder, upstream.url, environ={"CIO_BUFFER__LISTEN__UNIX_USERS": users}) as daemon:
+        answered, body = await daemon.call("PUT", "/api/v1/customers/ann", {})
+        assert answered == status, body
+        assert (await daemon.call("PUT", "/api/v1/customers/ann", {}, door="tcp"))[0] == 200
