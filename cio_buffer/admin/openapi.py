@@ -9,7 +9,7 @@ import msgspec
 from cio_buffer import __version__
 from cio_buffer.admin.routes import Alive, Readiness, Wrong
 from cio_buffer.http.answers import Complaint, Complaints, Refusals, Taken
-from cio_buffer.ingest.routes import REGION, V2_BATCH, V2_ENTITY
+from cio_buffer.ingest.routes import BATCH, ENTITY, REGION, REGION_LOOK_UP, V2_BATCH, V2_ENTITY
 from cio_buffer.ingest.track_v1.call import CUSTOMERS
 from cio_buffer.ingest.track_v1.calls import (
     BY_PATH,
@@ -125,7 +125,7 @@ def v1_calls() -> Iterator[tuple[str, str, Json]]:
         yield path, "post", call(path, "POST", found, *([ID_TYPE] if head == SEGMENTS else []))
     path = f"{UNSUBSCRIBE}{{delivery_id}}"
     yield path, "post", call(path, "POST", UNSUBSCRIBED)
-    region = operation(REGION, "GET", "Say in which region the workspace lives", {**answers(Complaint), **unknown()})
+    region = operation(REGION, "GET", REGION_LOOK_UP.does, {**answers(Complaint), **unknown()})
     yield REGION, "get", region | {"description": "Asked of Customer.io at once."}
 
 
@@ -134,8 +134,8 @@ def v2_calls() -> Iterator[tuple[str, str, Json]]:
     batch: Json = {"type": "object", "required": ["batch"], "properties": {"batch": items}}
     partly = {"207": in_json("Some operations were refused, all the others are stored", Refusals)}
     for path, does, body, more in (
-        (V2_ENTITY, "Take one operation", ref("Operation"), {}),
-        (V2_BATCH, "Take many operations, each judged by itself", batch, partly),
+        (V2_ENTITY, ENTITY.does, ref("Operation"), {}),
+        (V2_BATCH, BATCH.does, batch, partly),
     ):
         yield path, "post", operation(path, "POST", does, {**answers(Complaints), **more}) | requiring(body)
 

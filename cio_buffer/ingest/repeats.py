@@ -6,7 +6,7 @@ each once: two genuine calls that are equal to the byte are never taken for one.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from hashlib import blake2b
 from typing import Protocol
@@ -131,11 +131,6 @@ class Repeats:
                     del self._lost[call.fingerprint]
 
 
-def fingerprint(*parts: Iterable[int] | bytes) -> bytes:
+def fingerprint(*parts: bytes) -> bytes:
     """What calls have in common that are equal in all `parts`."""
-    digest = blake2b(digest_size=8)
-    for part in parts:
-        data = bytes(part)
-        digest.update(b"%d:" % len(data))
-        digest.update(data)
-    return digest.digest()
+    return blake2b(b"".join([b"%d:%b" % (len(part), part) for part in parts]), digest_size=8).digest()

@@ -1,12 +1,11 @@
 """HTTP in, HTTP out: which call a request is, and how Customer.io would answer it."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
-from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
 from cio_buffer.callers import Callers
@@ -19,7 +18,9 @@ from cio_buffer.ingest.reading import check_text
 from cio_buffer.ingest.repeats import Repeats, fingerprint
 from cio_buffer.ingest.taken import taken
 from cio_buffer.ingest.track_v1 import Mapping, V1Call, find_call
-from cio_buffer.ingest.track_v2 import Sorted, read_batch, read_entity
+from cio_buffer.ingest.track_v1.calls import Found
+from cio_buffer.ingest.track_v2 import read_batch, read_entity
+from cio_buffer.outbox.entry import NewEntry
 from cio_buffer.telemetry import log
 from cio_buffer.upstream.limits import BATCH_MAX_BYTES
 
@@ -35,12 +36,10 @@ RETRY_COUNT = re.compile(r"0*[1-9][0-9]{0,8}")
 Forward = Callable[[web.BaseRequest, Body], Awaitable[web.StreamResponse]]
 
 
-class Call(Struct, frozen=True):
-    """What a request asks for: how it is read, and whether it needs credentials."""
-
-    read: Callable[[V1Call], Sorted]
-    named: tuple[str, ...] = ()
-    needs_key: bool = True
+BATCH = Found(lambda call: read_batch(call.body, call.acceptance).entries, "Take many operations, each by itself")
+ENTITY = Found(lambda call: [read_entity(call.body, call.acceptance)], "Take one operation")
+REGION_LOOK_UP = Found(lambda _: [], "Say in which region the workspace lives")
+"""What is no v1 call to be stored."""
 
 
 class TrackRoutes:
@@ -79,29 +78,29 @@ class TrackRoutes:
             return no_room(path, "store_unwritable", text, UNAVAILABLE_RETRY_AFTER_S)
 
     async def _take(self, request: web.BaseRequest, path: str, query: str, body: Body) -> web.StreamResponse:
-        method = request.method
-        is_region = (method, path) == ("GET", REGION)
-        call = None if is_region else find(method, path, request.host)
-        if call is None or call.needs_key:
+        found, named = find(request.method, path, request.host)
+        if found.needs_key:
             self._check(request)
-        if call is None:
+        if found is REGION_LOOK_UP:
             return await self._ask_region(request, body)
         data = await read_uncompressed(request, body)
         check_text(data)
         acceptance = self._intake.acceptance(door_of(path), traceparent_of(request))
-        asked = V1Call(
-            method=method,
+        if found is BATCH:
+            batch = read_batch(data, acceptance)
+            await self._store(request, data, batch.entries)
+            return partly_taken(batch.problems) if batch.problems else taken(request, acceptance.timestamp)
+        call = V1Call(
+            method=request.method,
             path=path,
             query=query,
-            named=call.named,
+            named=named,
             body=data,
             mapping=self._mapping,
             acceptance=acceptance,
         )
-        found = call.read(asked)
-        if found.entries:
-            await self._store(request, data, found)
-        return partly_taken(found.problems) if found.problems else taken(request, acceptance.timestamp)
+        await self._store(request, data, found.make(call))
+        return taken(request, acceptance.timestamp)
 
     def _check(self, request: web.BaseRequest) -> None:
         try:
@@ -110,32 +109,37 @@ class TrackRoutes:
             self._logger.warning(log.OPERATION_REFUSED, reason=refused.problem.reason)
             raise
 
-    async def _store(self, request: web.BaseRequest, data: bytes, found: Sorted) -> None:
+    async def _store(self, request: web.BaseRequest, data: bytes, entries: Sequence[NewEntry]) -> None:
         """Store what was found in it, unless the call repeats one whose answer was lost."""
+        if not entries:
+            return
         shown = request.headers.get("Authorization", "").encode(errors="surrogateescape")
         said = request.raw_path.encode(errors="surrogateescape")
         await self._repeats.store_once(
             fingerprint(shown, request.method.encode(), said, data),
             connection_of(request),
-            partial(self._intake.store, found.entries),
+            partial(self._intake.store, entries),
             is_repeat=RETRY_COUNT.fullmatch(request.headers.get("X-Retry-Count", "")) is not None,
         )
 
 
-def find(method: str, path: str, host: str) -> Call:
-    """The call that a request is. Raises Refused (404), which names the right URL where an SDK was given half of it."""
-    if method == "POST" and path == V2_BATCH:
-        return Call(lambda call: read_batch(call.body, call.acceptance))
-    if method == "POST" and path == V2_ENTITY:
-        return Call(lambda call: Sorted([read_entity(call.body, call.acceptance)], []))
+def find(method: str, path: str, host: str) -> tuple[Found, tuple[str, ...]]:
+    """The call that a request is, and the variable parts of its path.
+
+    Raises Refused (404), which names the right URL where an SDK was given half of it.
+    """
+    if (method, path) in BY_NAME:
+        return BY_NAME[method, path], ()
     if found := find_call(method, path):
-        kind, named = found
-        return Call(lambda call: Sorted(kind.make(call), []), named, kind.needs_key)
+        return found
     message = "No such call is taken here; Track API paths begin with /api/v1/ or /api/v2/"
     if not path.startswith("/api/"):
         base = f"http://{host}"
         message += f". For Customer.io's Node SDK the base URL is {base}/api/v1, and {base}/v1 for its App API client"
     raise Refused(HTTPStatus.NOT_FOUND, Problem(reason="invalid", field="path", message=message))
+
+
+BY_NAME = {("POST", V2_BATCH): BATCH, ("POST", V2_ENTITY): ENTITY, ("GET", REGION): REGION_LOOK_UP}
 
 
 async def read_uncompressed(request: web.BaseRequest, body: Body) -> bytes:
