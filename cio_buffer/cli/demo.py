@@ -27,6 +27,7 @@ except ImportError:  # an extra: only the demo needs it
 
 PEOPLE = [f"{name}@example.com" for name in ("ann", "bob", "cleo", "dan", "eve", "fay", "gus", "hal", "ida", "jon")]
 ROUNDS = 10
+MAILS = 1
 OUTAGE_S = 3.0
 LOOK_EVERY_S = 0.5
 GIVE_UP_AFTER_S = 30.0
@@ -40,6 +41,7 @@ http_address = "127.0.0.1:0"
 unix_path = "{folder}/admin.sock"
 [upstream]
 track_url = "{url}"
+app_url = "{url}"
 site_id = "demo-site"
 track_api_key = "demo-key"
 [outbox]
@@ -101,9 +103,12 @@ async def tell_the_story(running: "Running", faults: Faults, show: "Show") -> No
     show.say("Customer.io loses two answers: it took the requests in, and the connection broke before it said so.")
     faults.lose_answers(requests=2)
     await traffic(running, range(2, 3))
-    show.say(f"Now Customer.io answers 503 to everything, for {OUTAGE_S:.0f} seconds. The app does not notice.")
-    faults.answer(503, body="upstream is sorry", seconds=OUTAGE_S)
-    await traffic(running, range(3, ROUNDS))
+    show.say(f"Now Customer.io answers 503 to every event, for {OUTAGE_S:.0f} seconds. The app does not notice.")
+    faults.answer(503, body="upstream is sorry", seconds=OUTAGE_S, path_prefix="/api/")
+    await traffic(running, range(3, 5))
+    took_s = await asyncio.to_thread(send_mail, running.http_url)
+    show.say(f"A mail does not wait for that: it went straight through, and was answered in {took_s * 1000:.0f} ms.")
+    await traffic(running, range(5, ROUNDS))
     await running.wait_until_empty()
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
@@ -114,6 +119,16 @@ def sign_up(http_url: str) -> None:
     sdk = client(http_url)
     for number, person in enumerate(PEOPLE):
         sdk.identify(id=str(number), email=person, plan="free")
+
+
+def send_mail(http_url: str) -> float:
+    """A transactional mail, by the SDK's other client; returns how long it took, in seconds."""
+    sdk = customerio.APIClient("demo-app-key", url=http_url)
+    mail = customerio.SendEmailRequest(to=PEOPLE[0], transactional_message_id="reset", identifiers={"id": "0"})
+    clock = SystemClock()
+    began = clock.monotonic()
+    sdk.send_email(mail)
+    return clock.monotonic() - began
 
 
 def client(http_url: str) -> "customerio.CustomerIO":
@@ -271,6 +286,7 @@ class Show:
             click.echo("  one operation was meant to be refused: it is a dead letter, and its batch went through")
         adds_up = ledger.balanced and ledger.accepted == delivered + dead + still_held
         agrees = arrived.in_effect == delivered and not arrived.disorder and not arrived.counted_twice
+        agrees &= arrived.mails == MAILS
         if not (adds_up and agrees):
             click.secho("The books do not add up.", fg="red", err=True)
         sides = f"accepted {ledger.accepted} = delivered {delivered} + dead lettered {dead} + still held {still_held}"
@@ -286,6 +302,7 @@ class Arrived:
         self.in_effect = counts["taken"] + counts["lost_answer"]
         self.repeats = counts["duplicate"]
         self.requests = sandbox.ledger.requests_total
+        self.mails = sandbox.app_ledger.requests_total
         self.statuses = Counter(str(request.status or "no answer") for request in sandbox.ledger.requests)
         told = [[event.data["n"] for event in person.events] for person in sandbox.workspace.people.everyone()]
         self.disorder = sum(later < earlier for numbers in told for earlier, later in pairwise(numbers))
@@ -297,5 +314,6 @@ class Arrived:
         return (
             f"What Customer.io saw: {self.requests} requests ({statuses}).\n"
             f"  {self.in_effect} operations took effect, disorder {self.disorder}, counted twice {self.counted_twice}\n"
-            f"  {self.repeats} came again after a lost answer, were known by their ids, and did nothing"
+            f"  {self.repeats} came again after a lost answer, were known by their ids, and did nothing\n"
+            f"  {self.mails} mail went straight through, once"
         )
