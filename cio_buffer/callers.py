@@ -58,8 +58,7 @@ class Callers(Struct, frozen=True, kw_only=True):
             if is_by_tcp:
                 raise unauthorized("An App API call needs an Authorization header", BEARER_CHALLENGE)
             return f"Bearer {self.app_api_key}" if self.app_api_key else None
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not same(token.strip().encode("utf-8", "surrogateescape"), self.local_key):
+        if sum(same(token, self.local_key) for token in tokens_in(authorization)) == 0:
             return authorization
         if not self.app_api_key:
             raise unauthorized("The local key stands for upstream.app_api_key, which is not set", BEARER_CHALLENGE)
@@ -71,6 +70,14 @@ class Callers(Struct, frozen=True, kw_only=True):
         for one in (*self.keys, self.local_key):
             is_known |= same(key, one)
         return is_known
+
+
+def tokens_in(authorization: str) -> list[bytes]:
+    """Whatever could be a key in this header, however it is spelled: what is not recognized would leave."""
+    scheme, *more = authorization.split(maxsplit=1) or [""]
+    rest = "".join(more).strip()
+    bare = [token.encode("utf-8", "surrogateescape") for token in (authorization.strip(), rest)]
+    return [*bare, *decode(rest).split(b":")] if scheme.lower() == "basic" else bare
 
 
 def same(given: bytes, ours: str) -> bool:

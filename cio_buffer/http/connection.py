@@ -32,6 +32,11 @@ def peer_user(sock: socket.socket) -> int:
     return int(user)
 
 
+def was_reset(sock: socket.socket) -> bool:
+    """Whether what we sent last met nobody. Its reader's half being closed, nothing else would tell us."""
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
+
 def turned_away(status: HTTPStatus, sentence: str, *headers: str) -> bytes:
     """An answer for one who is not let in, whatever they may ask."""
     body = msgspec.json.encode({"meta": {"error": sentence}}) + b"\n"
@@ -48,7 +53,7 @@ def turned_away(status: HTTPStatus, sentence: str, *headers: str) -> bytes:
 class Connection(RequestHandler):
     """aiohttp's, with three things that it does not do."""
 
-    __slots__ = ("_request", "_users", "has_left", "on_unheard")
+    __slots__ = ("_request", "_users", "has_left", "on_heard", "on_unheard")
 
     sentences: ClassVar[dict[int, str]] = {
         HTTPStatus.BAD_REQUEST: "This is not HTTP as we know it",
@@ -62,8 +67,10 @@ class Connection(RequestHandler):
         self._request: web.BaseRequest | None = None
         self.has_left = False
         """Whether the other side has said its last: it may listen still, or be gone."""
-        self.on_unheard: Callable[[], None] | None = None
-        """To be called if the answer that is given next turns out not to have been read."""
+        self.on_heard: Callable[[], object] | None = None
+        self.on_unheard: Callable[[], object] | None = None
+        """To be called if the answer that is given next turns out to have been read by one who `has_left`, or not to
+        have been read."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Turn away whom we are not to know."""
@@ -80,7 +87,7 @@ class Connection(RequestHandler):
 
     def begin(self, request: web.BaseRequest) -> None:
         """A request is being answered: whatever was answered before it has been heard."""
-        self.on_unheard = None
+        self.on_heard = self.on_unheard = None
         self._request = request
         if self.has_left:
             self._end_body()
@@ -99,7 +106,7 @@ class Connection(RequestHandler):
         self.has_left = True
         if self.on_unheard and isinstance(exc, ConnectionError):
             self.on_unheard()
-        self.on_unheard = self._request = None
+        self.on_heard = self.on_unheard = self._request = None
         super().connection_lost(exc)
 
     def handle_error(
@@ -128,6 +135,8 @@ class Connection(RequestHandler):
         if self.transport is None:
             return
         if self._is_idle():
+            if self.on_heard and not was_reset(self.transport.get_extra_info("socket")):
+                self.on_heard()
             self.force_close()
         else:
             asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._close_when_idle)

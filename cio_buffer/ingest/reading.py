@@ -18,6 +18,9 @@ there twice the last one counts, as everywhere in the world of JSON."""
 PATH = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 MISSING = re.compile(r"^Object missing required field `(\w+)`")
 NAMED = re.compile(r"^`(\w+)` ")
+QUOTING = re.compile(r"^(Invalid (?:enum )?value|Object contains unknown field) .*", re.DOTALL)
+"""What msgspec says with the app's own words in it. Some SDKs put our sentences into an exception, which is logged."""
+
 HALF_PAIR_AT_END = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}.{0,5}\Z", re.DOTALL)
 """The parser looks 6 bytes ahead for the other half; a text too short for that it calls truncated."""
 
@@ -60,7 +63,7 @@ def in_vendors_words(sentence: str) -> Problem:
     """Split what msgspec says, or a Struct of ours, into reason, field and message."""
     place = PATH.search(sentence)
     field = place[1] if place else ""
-    message = PATH.sub("", sentence)
+    message = QUOTING.sub(r"\1", PATH.sub("", sentence))
     missing, named = MISSING.match(message), NAMED.match(message)
     if missing:
         return Problem(reason="required", field=join(field, missing[1]), message=f"`{missing[1]}` is required")

@@ -23,10 +23,11 @@ NOTE_AFTER_S = 0.1
 
 
 class Caller(Protocol):
-    """The connection that a call came by."""
+    """The connection that a call came by. `has_left`: the other side has said its last, and may be gone."""
 
     has_left: bool
-    on_unheard: Callable[[], None] | None
+    on_heard: Callable[[], object] | None
+    on_unheard: Callable[[], object] | None
 
 
 class UnderWay(Struct, eq=False):
@@ -36,13 +37,17 @@ class UnderWay(Struct, eq=False):
     taker: "asyncio.Future[AppCall | None] | None" = None
 
 
+Loss = tuple[float, AppCall]
+"""A call whose answer was lost, and when: monotonic seconds."""
+
+
 class Repeats:
     """Remembers, for a minute, the calls that were stored and whose answers were lost."""
 
     def __init__(self, outbox: Outbox, clock: Clock) -> None:
         self._outbox, self._clock = outbox, clock
-        self._lost: dict[bytes, deque[AppCall]] = {}
-        self._losses: deque[tuple[float, AppCall]] = deque()
+        self._lost: dict[bytes, deque[Loss]] = {}
+        self._losses: deque[Loss] = deque()
         self._under_way: dict[bytes, list[UnderWay]] = {}
         self._has_news = asyncio.Event()
         self.found = 0
@@ -96,39 +101,51 @@ class Repeats:
         return None
 
     def _answer(self, call: AppCall, caller: Caller) -> None:
-        """It is being answered, unless nobody is there to listen."""
+        """It is being answered. Where nobody may listen any more it counts as lost, until it turns out to be heard."""
         if caller.has_left:
-            self._lose(call)
+            caller.on_heard = partial(self._find_again, self._lose(call))
             return
         call.is_answered = True
         caller.on_unheard = partial(self._lose, call)
         self._has_news.set()
 
-    def _lose(self, call: AppCall) -> None:
+    def _lose(self, call: AppCall) -> Loss:
         call.is_answered = False
         self._forget_old()
-        self._lost.setdefault(call.fingerprint, deque()).append(call)
-        self._losses.append((self._clock.monotonic(), call))
+        loss = (self._clock.monotonic(), call)
+        self._lost.setdefault(call.fingerprint, deque()).append(loss)
+        self._losses.append(loss)
+        return loss
+
+    def _find_again(self, loss: Loss) -> None:
+        """It was no loss."""
+        if self._drop(loss):
+            loss[1].is_answered = True
+            self._has_news.set()
 
     def _take(self, fingerprint: bytes) -> AppCall | None:
         self._forget_old()
-        calls = self._lost.get(fingerprint)
-        if not calls:
+        losses = self._lost.get(fingerprint)
+        if not losses:
             return None
-        call = calls.popleft()
-        if not calls:
-            del self._lost[fingerprint]
-        return call
+        loss = losses[0]
+        self._drop(loss)
+        return loss[1]
 
     def _forget_old(self) -> None:
         oldest = self._clock.monotonic() - ANSWER_KEPT_S
         while self._losses and (self._losses[0][0] < oldest or len(self._losses) >= LOST_MAX):
-            _, call = self._losses.popleft()
-            calls = self._lost.get(call.fingerprint)
-            if calls and call in calls:
-                calls.remove(call)
-                if not calls:
-                    del self._lost[call.fingerprint]
+            self._drop(self._losses.popleft())
+
+    def _drop(self, loss: Loss) -> bool:
+        """Whether it was still remembered; now it is not."""
+        losses = self._lost.get(loss[1].fingerprint, deque())
+        if loss not in losses:
+            return False
+        losses.remove(loss)
+        if not losses:
+            del self._lost[loss[1].fingerprint]
+        return True
 
 
 def fingerprint(*parts: bytes) -> bytes:

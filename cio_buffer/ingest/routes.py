@@ -134,7 +134,7 @@ def find(method: str, path: str, host: str) -> tuple[Found, tuple[str, ...]]:
         return found
     message = "No such call is taken here; Track API paths begin with /api/v1/ or /api/v2/"
     if not path.startswith("/api/"):
-        base = f"http://{host}"
+        base = f"http://{host if host.isascii() and host.isprintable() else 'localhost'}"
         message += f". For Customer.io's Node SDK the base URL is {base}/api/v1, and {base}/v1 for its App API client"
     raise Refused(HTTPStatus.NOT_FOUND, Problem(reason="invalid", field="path", message=message))
 

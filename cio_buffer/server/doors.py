@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -125,9 +126,9 @@ class TurnedAway(asyncio.Protocol):
     """What a connection meets that is one too many."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(BUSY)
-        transport.close()
+        writing = cast(asyncio.Transport, transport)  # uvloop's are none by class
+        writing.write(BUSY)
+        writing.close()
 
 
 def quiet_logger() -> logging.Logger:

@@ -13,7 +13,7 @@ from cio_buffer.outbox.entry import NewEntry
 PLATFORMS = {"ios", "android"}
 DEVICE_FIELDS = {"id", "platform", "last_used", "attributes"}
 NULL = Raw(b"null")
-SECONDS = re.compile(rb'"?(-?\d+)"?')
+SECONDS = re.compile(rb'"?(-?(?:0|[1-9]\d*))"?')
 """A whole number, or one written as text, as one SDK does."""
 
 
