@@ -22,10 +22,10 @@ class ToObject(Struct, frozen=True, forbid_unknown_fields=True):
     relationship_attributes: dict[str, Raw] | None = None
 
 
-class Relationships(Struct, frozen=True, forbid_unknown_fields=True):
+class Added(Struct, frozen=True, forbid_unknown_fields=True):
     """v1 wraps in an action what v2 has as a plain list."""
 
-    action: Literal["add_relationships", "delete_relationships"]
+    action: Literal["add_relationships"]
     relationships: Annotated[list[ToObject], Meta(min_length=1)]
 
 
@@ -35,7 +35,7 @@ class RawRelationships(Struct, frozen=True):
 
 Attributes = IdentityAttributes
 IDENTITY = msgspec.json.Decoder(Attributes)
-RELATIONSHIPS = msgspec.json.Decoder(Relationships)
+ADDED = msgspec.json.Decoder(Added)
 RAW_RELATIONSHIPS = msgspec.json.Decoder(RawRelationships)
 WHOLE_NUMBER = msgspec.json.Decoder(int | None)
 
@@ -46,33 +46,33 @@ def identify(call: V1Call) -> list[NewEntry]:
     attributes = read_fields(call.body)
     named = read(IDENTITY, call.body).lanes() if attributes else set()
     lanes = person.lanes() | named
-    said = identify_in_v2(call, person, dict(attributes))
-    if said and all(said):
-        kinds = ("identify", "delete_relationships")
-        touched = (lanes, person.lanes())
-        return [call.acceptance.entry(*of) for of in zip(kinds, touched, said, strict=False)]
+    if body := identify_in_v2(call, person, dict(attributes)):
+        return [call.acceptance.entry("identify", lanes, body)]
     if attributes.get("_timestamp", NULL) == NULL:
         attributes["_timestamp"] = Raw(b"%d" % call.acceptance.timestamp)
     return [call.as_it_was("identify", lanes, person.path, encode(attributes))]
 
 
-def identify_in_v2(call: V1Call, person: Person, attributes: dict[str, Raw]) -> list[bytes]:
-    """An identify as one or two v2 operations; none where its stamp or its relationships have an unknown shape."""
+def identify_in_v2(call: V1Call, person: Person, attributes: dict[str, Raw]) -> bytes:
+    """An identify as a v2 operation; nothing where its stamp or its relationships have another shape.
+
+    Nor where it deletes relationships: v2 needs a second operation for that, which would take effect although the
+    first is refused. v1 takes such a call whole or not at all.
+    """
     try:
         timestamp = WHOLE_NUMBER.decode(attributes.pop("_timestamp", NULL))
         wrapped = attributes.pop("cio_relationships", NULL)
-        action = "" if wrapped == NULL else RELATIONSHIPS.decode(wrapped).action
+        more = {} if wrapped == NULL else {"cio_relationships": read_added(wrapped)}
     except (msgspec.MsgspecError, RecursionError):
-        return []
-    more: dict[str, object] = {"attributes": attributes}
-    more["timestamp"] = call.acceptance.timestamp if timestamp is None else timestamp
-    relationships = RAW_RELATIONSHIPS.decode(wrapped).relationships if action else NULL
-    if action == "add_relationships":
-        more["cio_relationships"] = relationships
-    said = [call.about(person, "identify", **more)]
-    if action == "delete_relationships":
-        said.append(call.about(person, action, cio_relationships=relationships))
-    return said
+        return b""
+    stamp = call.acceptance.timestamp if timestamp is None else timestamp
+    return call.about(person, "identify", attributes=attributes, timestamp=stamp, **more)
+
+
+def read_added(wrapped: Raw) -> Raw:
+    """The relationships that are to be added, as they came. Raises MsgspecError for any other wish."""
+    ADDED.decode(wrapped)
+    return RAW_RELATIONSHIPS.decode(wrapped).relationships
 
 
 def without_a_body(kind: str) -> Callable[[V1Call], list[NewEntry]]:
