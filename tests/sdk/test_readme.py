@@ -114,7 +114,7 @@ async def test_a_block_does_what_it_says(ways: Ways, folder: Path, installed_nod
             trust = {"REQUESTS_CA_BUNDLE": str(folder / "tls.crt")} if "port" in words else {}
             await ways.run(block(*of), sys.executable, "-", **trust)
         case "js":
-            await ways.run(block(*of), nodejs.node(), "--input-type=module", cwd=nodejs.HERE)
+            await ways.run(block(*of), nodejs.NODE, "--input-type=module", cwd=nodejs.HERE)
         case "sh":
             await ways.run(block(*of), "bash", "-e")
     assert await ways.arrived() == RUN[of]
