@@ -30,12 +30,13 @@ class Callers(Struct, frozen=True, kw_only=True):
     local_key: str = ""
     app_api_key: str = ""
 
-    def check_track(self, authorization: str | None, *, is_by_tcp: bool) -> None:
+    def check_track(self, authorization: str | None, *, is_by_tcp: bool, needs_key: bool = True) -> None:
         """Raise Refused (401) unless this Authorization header may make a Track call.
 
-        A site id that is sent must be ours wherever it comes in: it tells an app that talks to the wrong workspace.
+        A site id that is sent must be ours wherever it comes in, also with a call that needs none: it tells an app
+        that talks to the wrong workspace.
         """
-        needed = self.needed if is_by_tcp else "none"
+        needed = self.needed if is_by_tcp and needs_key else "none"
         scheme, _, encoded = (authorization or "").partition(" ")
         if scheme.lower() != "basic":
             if needed != "none":

@@ -32,7 +32,7 @@ from cio_buffer.ingest.routes import TrackRoutes
 from cio_buffer.ingest.track_v1 import Mapping
 from cio_buffer.outbox.contract import Outbox
 from cio_buffer.outbox.sqlite import SqliteOutbox
-from cio_buffer.passthrough import APP_ROOT, AppRoutes, Passthrough
+from cio_buffer.passthrough import APP_ROOT, MAIL_UNKNOWN, AppRoutes, Passthrough
 from cio_buffer.server import Server, find_users, tls_context
 from cio_buffer.telemetry import log
 from cio_buffer.upstream.limits import BATCH_MAX_BYTES
@@ -43,6 +43,7 @@ APP_URLS = {"us": "https://api.customer.io", "eu": "https://api-eu.customer.io"}
 WINDOW_ENTRIES_MAX, WINDOW_BYTES_MAX = 16_000, 33_554_432
 """What is in hand at most: 16 full requests, or 32 MiB, so that memory does not grow with the backlog."""
 
+REGION_UNKNOWN = "the region is not known; nothing was changed by asking"
 V1_WINDOW_MAX = 100
 REQUEST_GRACE_S = 5.0
 AT_ONCE_S = 0.02  # for aiohttp 0 is "however long it takes"
@@ -85,7 +86,8 @@ async def daemon(
         await transport.open()
         rooms.push_async_callback(transport.close)
         drain = build_drain(config, outbox, transport, clock=clock, chance=chance, logger=logger)
-        app, region = (build_passthrough(config, url, clock, logger) for url in (app_url, track_url))
+        app = build_passthrough(config, app_url, MAIL_UNKNOWN, clock, logger)
+        region = build_passthrough(config, track_url, REGION_UNKNOWN, clock, logger)
         for way in (app, region):
             await way.open()
             rooms.push_async_callback(way.close)
@@ -101,7 +103,7 @@ async def daemon(
             rooms.push_async_callback(end, asyncio.ensure_future(watch))
         callers = callers_of(config)
         track = build_track(config, outbox, repeats, callers, region, clock=clock, logger=logger)
-        api = build_api(config, track, AppRoutes(app, callers), admin)
+        api = build_api(config, track, AppRoutes(app, callers, logger), admin)
         grace_s = max(REQUEST_GRACE_S, config.upstream.passthrough_timeout_s)  # a mail that is under way may go out
         rooms.push_async_callback(close_doors, api, grace_s, stop_now)
         observer.listening = await open_sockets(config, api, desk, logger)
@@ -203,7 +205,9 @@ async def end(task: "asyncio.Task[Any]") -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def build_passthrough(config: Config, url: str, clock: Clock, logger: FilteringBoundLogger) -> Passthrough:
+def build_passthrough(
+    config: Config, url: str, unknown: str, clock: Clock, logger: FilteringBoundLogger
+) -> Passthrough:
     upstream = config.upstream
     return Passthrough(
         url,
@@ -211,6 +215,7 @@ def build_passthrough(config: Config, url: str, clock: Clock, logger: FilteringB
         timeout_s=upstream.passthrough_timeout_s,
         clock=clock,
         logger=logger,
+        unknown=unknown,
     )
 
 
@@ -274,7 +279,7 @@ async def open_sockets(config: Config, api: Server, desk: Server, logger: Filter
         doors.append(place("http", await api.listen_tcp(address.host, address.port)))
     if address := listen.https():
         tls = tls_context(Path(listen.tls_cert_file), Path(listen.tls_key_file))
-        doors.append(place("https", await api.listen_tcp(address.host, address.port, tls)))
+        doors.append(place("https", await api.listen_tls(address.host, address.port, tls)))
     await desk.listen_unix(Path(config.admin.unix_path), mode=0o600)
     for door in (*doors, f"unix:{config.admin.unix_path}"):
         logger.info(log.SOCKET_OPENED, place=door)

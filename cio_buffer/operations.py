@@ -24,8 +24,8 @@ URL_MAX_BYTES = 8_000
 DELIVERY_ID_MAX_BYTES = DEVICE_TOKEN_MAX_BYTES = 4_096
 """Our own bound for what others issue: Customer.io states none."""
 
-MERGE_KINDS = ("id", "email", "cio_id")
-"""What a merge may call a person by (Track API description, August 2026)."""
+V1_KINDS = ("id", "email", "cio_id")
+"""What merges and segments may call a person by (Track API description, August 2026)."""
 
 Optional = str | None | UnsetType
 
@@ -238,7 +238,7 @@ class MergeIdentifiers(PersonIdentifiers, frozen=True, forbid_unknown_fields=Tru
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.named()[0][0] not in MERGE_KINDS:
+        if self.named()[0][0] not in V1_KINDS:
             raise ValueError("Expected exactly one of `id`, `email`, `cio_id`")
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
@@ -16,7 +17,7 @@ from cio_buffer.callers import Callers
 from cio_buffer.clock import Clock
 from cio_buffer.errors import Problem, Refused
 from cio_buffer.http.body import Body
-from cio_buffer.http.connection import connection_of
+from cio_buffer.http.connection import HEADER_MAX_BYTES, HEADERS_MAX, connection_of
 from cio_buffer.http.relay import HOP_BY_HOP, Answer, Relayed
 from cio_buffer.telemetry import log
 from cio_buffer.upstream.transport import IDLE_S, proxy_for, trouble_of
@@ -28,6 +29,7 @@ TRIES_MAX, AGAIN_AFTER_S = 3, 0.2
 """How often a connection is tried, and the rest in between. Only what could not be opened is tried again."""
 
 RETRY_AFTER_S = 1
+MAIL_UNKNOWN = "the message may have been sent, and is not sent again"
 READ_WHOLE_BYTES = 65_536
 """An answer up to this is read to its end before any of it is given back: if it breaks off, that can still be said."""
 
@@ -41,12 +43,14 @@ NEVER_OPENED = {"connect", "dns", "tls"}
 class Upload(Struct, eq=False):
     """A call on its way. `has_begun`: a connection was open, so that some of it may have arrived.
 
-    `is_bare`: it has no body, and does not say so. `refused`: what is wrong with the body that the app sends.
+    `waits_for_app`: the next part of the body has yet to come. `is_bare`: it has no body, and does not say so.
+    `refused`: what is wrong with the body that the app sends.
     """
 
     body: Body
     is_bare: bool
     has_begun: bool = False
+    waits_for_app: bool = False
     refused: Refused | None = None
 
     async def once(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -59,9 +63,14 @@ class Upload(Struct, eq=False):
 
     async def parts(self) -> AsyncIterator[bytes]:
         """The body as it comes."""
+        parts = self.body.parts()
         try:
-            async for part in self.body.parts():
+            self.waits_for_app = True
+            async for part in parts:
+                self.waits_for_app = False
                 yield part
+                self.waits_for_app = True
+            self.waits_for_app = False
         except Refused as refused:
             self.refused = refused
             raise
@@ -71,9 +80,19 @@ class Passthrough:
     """Talks to one host, over connections of its own: it waits behind nothing."""
 
     def __init__(
-        self, base_url: str, *, connect_timeout_s: float, timeout_s: float, clock: Clock, logger: FilteringBoundLogger
+        self,
+        base_url: str,
+        *,
+        connect_timeout_s: float,
+        timeout_s: float,
+        clock: Clock,
+        logger: FilteringBoundLogger,
+        unknown: str = MAIL_UNKNOWN,
     ) -> None:
+        """`unknown` says what follows where nobody knows whether a call was carried out."""
+        self._unknown = unknown
         self._base_url = base_url.rstrip("/")
+        self._host = urlsplit(base_url).hostname
         self._connect_timeout_s = connect_timeout_s
         self._timeout_s = timeout_s
         self._clock = clock
@@ -88,6 +107,9 @@ class Passthrough:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             read_bufsize=READ_WHOLE_BYTES,
+            max_line_size=HEADER_MAX_BYTES,
+            max_field_size=HEADER_MAX_BYTES,
+            max_headers=HEADERS_MAX,
             skip_auto_headers=NOT_ADDED,
             proxy=proxy_for(self._base_url),
             trace_configs=[tell_when_begun()],
@@ -98,8 +120,11 @@ class Passthrough:
             await self._session.close()
 
     async def forward(self, request: web.BaseRequest, body: Body, authorization: str | None) -> web.StreamResponse:
-        """The answer to `request`. Raises Refused: 424 where nobody knows whether it was carried out, 503 where it
-        certainly was not, and what is wrong with its body."""
+        """The answer to `request`, which goes on with `authorization`.
+
+        Raises Refused: 424 where nobody knows whether it was carried out, 503 where it certainly was not, 421 for a
+        redirect that would take a key of ours along, and what is wrong with the body.
+        """
         self.requests += 1
         began, upload = self._clock.monotonic(), Upload(body, is_bare=is_bare(request))
         headers = forwarded(request, authorization)
@@ -109,6 +134,8 @@ class Passthrough:
                 answer = await self._begin_reading(response)
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as problem:
             raise self._failure(problem, upload) from None
+        if 300 <= answer.status < 400:
+            self._on_redirect(request, response, authorization)
         took_s = round(self._clock.monotonic() - began, 3)
         self._logger.debug(log.PASSTHROUGH_FORWARDED, method=request.method, status=answer.status, took_s=took_s)
         return Relayed(answer)
@@ -157,6 +184,19 @@ class Passthrough:
             rest=None if is_whole else Remainder(response, self._timeout_s, self._count_failure),
         )
 
+    def _on_redirect(
+        self, request: web.BaseRequest, response: aiohttp.ClientResponse, authorization: str | None
+    ) -> None:
+        """The wrong region, most likely. One SDK follows it, with the credentials that it was given for here.
+
+        Raises Refused where it was sent with a key of ours: what the app would take along is not good there.
+        """
+        self._count_failure("redirected")
+        if authorization != request.headers.get("Authorization"):
+            response.close()
+            sentence = f"Customer.io redirects this call ({response.status}); is upstream.region the workspace's?"
+            raise Refused(HTTPStatus.MISDIRECTED_REQUEST, Problem(reason="redirected", field="", message=sentence))
+
     def _failure(self, problem: Exception, upload: Upload) -> Refused:
         """Why there is no answer, in words that say what became of the call."""
         if upload.refused:
@@ -164,8 +204,8 @@ class Passthrough:
         trouble = trouble_of(problem)
         if isinstance(problem, TimeoutError) and not upload.has_begun:
             trouble = "connect"
-        if trouble == "timeout" and not upload.body.is_whole:
-            sentence = f"The body was not whole within {self._timeout_s:g} s; nothing was sent"
+        if trouble == "timeout" and upload.waits_for_app:
+            sentence = f"The body was not whole within {self._timeout_s:g} s, so nothing was carried out"
             return Refused(HTTPStatus.REQUEST_TIMEOUT, invalid(sentence), closes=True)
         self._count_failure(trouble)
         if trouble in NEVER_OPENED:
@@ -176,12 +216,12 @@ class Passthrough:
                 headers={"Retry-After": str(RETRY_AFTER_S)},
             )
         what = f"did not answer within {self._timeout_s:g} s" if trouble == "timeout" else "broke off"
-        sentence = f"Customer.io {what}; the message may have been sent, and is not sent again"
+        sentence = f"Customer.io {what}; {self._unknown}"
         return Refused(HTTPStatus.FAILED_DEPENDENCY, Problem(reason="unknown", field="", message=sentence))
 
     def _count_failure(self, trouble: str) -> None:
         self.failed += 1
-        self._logger.warning(log.PASSTHROUGH_FAILED, trouble=trouble)
+        self._logger.warning(log.PASSTHROUGH_FAILED, host=self._host, trouble=trouble)
 
 
 class Remainder:
@@ -212,15 +252,19 @@ class Remainder:
 class AppRoutes:
     """Answers App API calls: any method, any path below `/v1/`."""
 
-    def __init__(self, passthrough: Passthrough, callers: Callers) -> None:
+    def __init__(self, passthrough: Passthrough, callers: Callers, logger: FilteringBoundLogger) -> None:
         self._passthrough = passthrough
         self._callers = callers
+        self._logger = logger
 
     async def answer(self, request: web.BaseRequest, body: Body) -> web.StreamResponse:
         """Whatever Customer.io answers, at once."""
-        authorization = self._callers.authorization_for_app(
-            request.headers.get("Authorization"), is_by_tcp=connection_of(request).is_by_tcp
-        )
+        shown, is_by_tcp = request.headers.get("Authorization"), connection_of(request).is_by_tcp
+        try:
+            authorization = self._callers.authorization_for_app(shown, is_by_tcp=is_by_tcp)
+        except Refused as refused:
+            self._logger.warning(log.OPERATION_REFUSED, reason=refused.problem.reason)
+            raise
         return await self._passthrough.forward(request, body, authorization)
 
 
@@ -236,7 +280,10 @@ def forwarded(request: web.BaseRequest, authorization: str | None) -> CIMultiDic
     except UnicodeError:
         raise Refused(HTTPStatus.BAD_REQUEST, invalid("The path or a header has bytes that HTTP has not")) from None
     dropped = NOT_FORWARDED | {name.strip().lower() for name in request.headers.get("Connection", "").split(",")}
-    headers = CIMultiDict((name, value) for name, value in given if name.lower() not in dropped)
+    spelled: dict[str, str] = {}  # as at first: aiohttp would take one name in two spellings for two, and keep one
+    headers = CIMultiDict(
+        (spelled.setdefault(name.lower(), name), value) for name, value in given if name.lower() not in dropped
+    )
     if authorization is None:
         headers.popall("Authorization", None)
     else:

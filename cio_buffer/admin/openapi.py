@@ -9,7 +9,7 @@ import msgspec
 from cio_buffer import __version__
 from cio_buffer.admin.routes import Alive, Readiness, Wrong
 from cio_buffer.http.answers import Complaint, Complaints, Refusals, Taken
-from cio_buffer.ingest.routes import BATCH, ENTITY, REGION, REGION_LOOK_UP, V2_BATCH, V2_ENTITY
+from cio_buffer.ingest.routes import REGION, V2_BATCH, V2_ENTITY
 from cio_buffer.ingest.track_v1.call import CUSTOMERS
 from cio_buffer.ingest.track_v1.calls import (
     BY_PATH,
@@ -52,6 +52,11 @@ REFUSED = {
     "413": "The body is too large",
     "415": "The body is compressed",
     "503": "It could not be stored; `Retry-After` says when to ask again",
+}
+APP_REFUSED = {
+    "408": "The body was not whole in time, so nothing was carried out",
+    "421": "Customer.io redirects: the region is not the workspace's",
+    "503": "Customer.io cannot be reached, and nothing was sent",
 }
 UNKNOWN = "Nobody knows whether Customer.io carried it out, so it is not sent again"
 APP_METHODS = ("get", "post", "put", "patch", "delete")
@@ -125,7 +130,12 @@ def v1_calls() -> Iterator[tuple[str, str, Json]]:
         yield path, "post", call(path, "POST", found, *([ID_TYPE] if head == SEGMENTS else []))
     path = f"{UNSUBSCRIBE}{{delivery_id}}"
     yield path, "post", call(path, "POST", UNSUBSCRIBED)
-    region = operation(REGION, "GET", REGION_LOOK_UP.does, {**answers(Complaint), **unknown()})
+    told = {
+        **answers(Complaint),
+        **unknown(),
+        "200": {"description": "Its answer", "content": {"application/json": {}}},
+    }
+    region = operation(REGION, "GET", "Say in which region the workspace lives", told)
     yield REGION, "get", region | {"description": "Asked of Customer.io at once."}
 
 
@@ -134,8 +144,8 @@ def v2_calls() -> Iterator[tuple[str, str, Json]]:
     batch: Json = {"type": "object", "required": ["batch"], "properties": {"batch": items}}
     partly = {"207": in_json("Some operations were refused, all the others are stored", Refusals)}
     for path, does, body, more in (
-        (V2_ENTITY, ENTITY.does, ref("Operation"), {}),
-        (V2_BATCH, BATCH.does, batch, partly),
+        (V2_ENTITY, "Take one operation", ref("Operation"), {}),
+        (V2_BATCH, "Take many operations, each judged by itself", batch, partly),
     ):
         yield path, "post", operation(path, "POST", does, {**answers(Complaints), **more}) | requiring(body)
 
@@ -143,9 +153,9 @@ def v2_calls() -> Iterator[tuple[str, str, Json]]:
 def app_calls() -> Iterator[tuple[str, str, Json]]:
     path = f"{APP_ROOT}{{path}}"
     for method in APP_METHODS:
-        said = operation(
-            path, method, "Pass an App API call on, once", {**unknown(), "default": {"description": "Its answer"}}
-        )
+        ours = {code: in_json(why, Complaint) for code, why in APP_REFUSED.items()}
+        told = {**ours, **unknown(), "default": {"description": "Whatever Customer.io answers"}}
+        said = operation(path, method, "Pass an App API call on, once", told)
         said["security"] = [{"app": []}]
         if method != "get":
             said["requestBody"] = {"content": {"application/json": {}}}
@@ -166,7 +176,7 @@ def call(path: str, method: str, found: Found, *query: Json) -> Json:
     said = operation(path, method, found.does, answers(Complaint), *query)
     if not found.needs_key:
         said["security"] = []
-    return said | (requiring(ref(found.body.__name__)) if found.body else {})
+    return said | (taking(found.body) if found.body else {})
 
 
 def operation(path: str, method: str, does: str, responses: Mapping[str, Json], *query: Json) -> Json:
@@ -191,8 +201,14 @@ def unknown() -> Json:
     return {"424": in_json(UNKNOWN, Complaint)}
 
 
-def requiring(schema: Json) -> Json:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+def taking(body: type) -> Json:
+    """A body that may be absent where nothing in it is required."""
+    is_needed = any(field.required for field in msgspec.structs.fields(body))
+    return requiring(ref(body.__name__), is_required=is_needed)
+
+
+def requiring(schema: Json, *, is_required: bool = True) -> Json:
+    return {"requestBody": {"required": is_required, "content": {"application/json": {"schema": schema}}}}
 
 
 def in_json(description: str, shape: type) -> Json:

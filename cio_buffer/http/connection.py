@@ -15,6 +15,15 @@ from cio_buffer.errors import Problem, Refused
 from cio_buffer.http.answers import refusal
 
 LOOK_EVERY_S = 0.05
+HEAD_TIMEOUT_S = 30.0
+"""How long the head of a request may take, the first one from the moment of connecting."""
+
+DOUBT_S = 1.0
+"""A reset that comes later than this is not about the answer: whoever dies over an unread one resets at once."""
+
+HEADER_MAX_BYTES, HEADERS_MAX = 32_768, 512
+"""A path, or one header, and how many of these: far above what proxies and servers on the way take."""
+
 PEER = struct.Struct("iII")
 """The kernel's `struct ucred`: process, user, group."""
 
@@ -53,7 +62,16 @@ def turned_away(status: HTTPStatus, sentence: str, *headers: str) -> bytes:
 class Connection(RequestHandler):
     """aiohttp's, with three things that it does not do."""
 
-    __slots__ = ("_request", "_users", "has_left", "on_heard", "on_unheard")
+    __slots__ = (
+        "_answered_at",
+        "_head_timer",
+        "_is_mid_head",
+        "_request",
+        "_users",
+        "has_left",
+        "on_heard",
+        "on_unheard",
+    )
 
     sentences: ClassVar[dict[int, str]] = {
         HTTPStatus.BAD_REQUEST: "This is not HTTP as we know it",
@@ -64,6 +82,9 @@ class Connection(RequestHandler):
         """`users`: who may come in by a UNIX socket, by number; none: everybody. `settings` are aiohttp's."""
         super().__init__(manager, **settings)
         self._users = users
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._is_mid_head = False
+        self._answered_at = 0.0
         self._request: web.BaseRequest | None = None
         self.has_left = False
         """Whether the other side has said its last: it may listen still, or be gone."""
@@ -79,6 +100,16 @@ class Connection(RequestHandler):
             assert self.transport is not None
             self.transport.write(turned_away(HTTPStatus.FORBIDDEN, "This user may not call here"))
             self.force_close()
+            return
+        self._expect_a_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Where it is not yet a whole head, the rest of it must come soon."""
+        super().data_received(data)
+        if self._is_idle():
+            self._is_mid_head = True
+            if self._head_timer is None:
+                self._expect_a_head()
 
     @property
     def is_by_tcp(self) -> bool:
@@ -86,11 +117,21 @@ class Connection(RequestHandler):
         return isinstance(self.sockname, tuple)
 
     def begin(self, request: web.BaseRequest) -> None:
-        """A request is being answered: whatever was answered before it has been heard."""
-        self.on_heard = self.on_unheard = None
+        """A request is being answered: whatever was answered before it has been heard, as far as can be told."""
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        self._is_mid_head = False
+        self._settle_doubt()
+        self.on_unheard = None
         self._request = request
         if self.has_left:
             self._end_body()
+
+    def end(self) -> None:
+        """Its answer is being written."""
+        self._request = None
+        self._answered_at = self._loop.time()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own may say whether to keep the other half open
         """One who stops sending may still listen (`nc -N`, `shutdown(SHUT_WR)`): what was asked is answered."""
@@ -104,9 +145,12 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """A reset says that something we sent was not read."""
         self.has_left = True
-        if self.on_unheard and isinstance(exc, ConnectionError):
+        is_about_the_answer = self._loop.time() - self._answered_at < DOUBT_S
+        if self.on_unheard and isinstance(exc, ConnectionError) and is_about_the_answer:
             self.on_unheard()
         self.on_heard = self.on_unheard = self._request = None
+        if self._head_timer is not None:
+            self._head_timer.cancel()
         super().connection_lost(exc)
 
     def handle_error(
@@ -135,8 +179,23 @@ class Connection(RequestHandler):
         if self.transport is None:
             return
         if self._is_idle():
-            if self.on_heard and not was_reset(self.transport.get_extra_info("socket")):
-                self.on_heard()
+            self._settle_doubt()
             self.force_close()
         else:
-            asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._close_when_idle)
+            self._loop.call_later(LOOK_EVERY_S, self._close_when_idle)
+
+    def _settle_doubt(self) -> None:
+        """Whether one who has left heard the last answer."""
+        if self.on_heard and self.transport and not was_reset(self.transport.get_extra_info("socket")):
+            self.on_heard()
+        self.on_heard = None
+
+    def _expect_a_head(self) -> None:
+        self._head_timer = self._loop.call_later(HEAD_TIMEOUT_S, self._give_up_head)
+
+    def _give_up_head(self) -> None:
+        if self.transport is None or not self._is_idle():
+            return
+        if self._is_mid_head:
+            self.transport.write(turned_away(HTTPStatus.REQUEST_TIMEOUT, "The request was not whole in time"))
+        self.force_close()

@@ -1,5 +1,6 @@
 """An answer of somebody else's, given back as it came: status, headers and body to the byte, as far as HTTP lets us."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
@@ -12,6 +13,9 @@ HOP_BY_HOP = frozenset({
     b"trailer", b"transfer-encoding", b"upgrade",
 })  # fmt: skip
 """Headers that are about one connection and not about the call (RFC 9110, 7.6.1)."""
+
+WRITE_TIMEOUT_S = 30.0
+"""How long an app may take to read what is ready for it, each time anew."""
 
 BODILESS = frozenset({204, 304})
 Headers = Sequence[tuple[bytes, bytes]]
@@ -81,7 +85,11 @@ async def write_body(answer: Answer, writer: AbstractStreamWriter) -> None:
     await writer.write(answer.beginning)
     if answer.rest:
         async for part in answer.rest:
-            await writer.write(part)
+            try:
+                async with asyncio.timeout(WRITE_TIMEOUT_S):
+                    await writer.write(part)
+            except TimeoutError:
+                raise ConnectionResetError("nobody reads the answer") from None
     await writer.write_eof()
 
 

@@ -15,6 +15,11 @@ FIELDS = msgspec.json.Decoder(dict[str, Raw])
 """An object's members, untouched: big numbers, key order and odd spellings leave as they came. Of a name that stands
 there twice the last one counts, as everywhere in the world of JSON."""
 
+NULL = Raw(b"null")
+TEXT = msgspec.json.Decoder(str)
+WHOLE_NUMBER = re.compile(rb"-?\d+")
+"""What JSON writes for a whole number; that there are no zeros in front the parser has seen to."""
+
 PATH = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 MISSING = re.compile(r"^Object missing required field `(\w+)`")
 NAMED = re.compile(r"^`(\w+)` ")

@@ -19,13 +19,17 @@ from cio_buffer.ingest.repeats import Repeats, fingerprint
 from cio_buffer.ingest.taken import taken
 from cio_buffer.ingest.track_v1 import Mapping, V1Call, find_call
 from cio_buffer.ingest.track_v1.calls import Found
-from cio_buffer.ingest.track_v2 import read_batch, read_entity
+from cio_buffer.ingest.track_v2 import Acceptance, Sorted, read_batch, read_entity
 from cio_buffer.outbox.entry import NewEntry
 from cio_buffer.telemetry import log
 from cio_buffer.upstream.limits import BATCH_MAX_BYTES
 
 UNAVAILABLE_RETRY_AFTER_S = 1
 V2_ENTITY, V2_BATCH = f"{V2_ROOT}entity", f"{V2_ROOT}batch"
+V2_CALLS: dict[tuple[str, str], Callable[[bytes, Acceptance], Sorted]] = {
+    ("POST", V2_BATCH): read_batch,
+    ("POST", V2_ENTITY): lambda body, acceptance: Sorted([read_entity(body, acceptance)], []),
+}
 REGION = "/api/v1/accounts/region"
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 """As W3C's Trace Context has it. What is spelled otherwise is not kept."""
@@ -34,12 +38,6 @@ RETRY_COUNT = re.compile(r"0*[1-9][0-9]{0,8}")
 """As Customer.io's Node SDK marks what it sends again."""
 
 Forward = Callable[[web.BaseRequest, Body], Awaitable[web.StreamResponse]]
-
-
-BATCH = Found(lambda call: read_batch(call.body, call.acceptance).entries, "Take many operations, each by itself")
-ENTITY = Found(lambda call: [read_entity(call.body, call.acceptance)], "Take one operation")
-REGION_LOOK_UP = Found(lambda _: [], "Say in which region the workspace lives")
-"""What is no v1 call to be stored."""
 
 
 class TrackRoutes:
@@ -78,33 +76,35 @@ class TrackRoutes:
             return no_room(path, "store_unwritable", text, UNAVAILABLE_RETRY_AFTER_S)
 
     async def _take(self, request: web.BaseRequest, path: str, query: str, body: Body) -> web.StreamResponse:
-        found, named = find(request.method, path, request.host)
-        if found.needs_key:
+        asked = (request.method, path)
+        if asked == ("GET", REGION):
             self._check(request)
-        if found is REGION_LOOK_UP:
             return await self._ask_region(request, body)
+        found, named = (None, ()) if asked in V2_CALLS else find(request.method, path, request.host)
+        self._check(request, needs_key=found is None or found.needs_key)
         data = await read_uncompressed(request, body)
         check_text(data)
         acceptance = self._intake.acceptance(door_of(path), traceparent_of(request))
-        if found is BATCH:
-            batch = read_batch(data, acceptance)
-            await self._store(request, data, batch.entries)
-            return partly_taken(batch.problems) if batch.problems else taken(request, acceptance.timestamp)
-        call = V1Call(
-            method=request.method,
-            path=path,
-            query=query,
-            named=named,
-            body=data,
-            mapping=self._mapping,
-            acceptance=acceptance,
-        )
-        await self._store(request, data, found.make(call))
-        return taken(request, acceptance.timestamp)
+        if found is None:
+            told = V2_CALLS[asked](data, acceptance)
+        else:
+            call = V1Call(
+                method=request.method,
+                path=path,
+                query=query,
+                named=named,
+                body=data,
+                mapping=self._mapping,
+                acceptance=acceptance,
+            )
+            told = Sorted(found.make(call), [])
+        await self._store(request, data, told.entries)
+        return partly_taken(told.problems) if told.problems else taken(request, acceptance.timestamp)
 
-    def _check(self, request: web.BaseRequest) -> None:
+    def _check(self, request: web.BaseRequest, *, needs_key: bool = True) -> None:
+        shown, is_by_tcp = request.headers.get("Authorization"), connection_of(request).is_by_tcp
         try:
-            self._callers.check_track(request.headers.get("Authorization"), is_by_tcp=connection_of(request).is_by_tcp)
+            self._callers.check_track(shown, is_by_tcp=is_by_tcp, needs_key=needs_key)
         except Refused as refused:
             self._logger.warning(log.OPERATION_REFUSED, reason=refused.problem.reason)
             raise
@@ -124,12 +124,10 @@ class TrackRoutes:
 
 
 def find(method: str, path: str, host: str) -> tuple[Found, tuple[str, ...]]:
-    """The call that a request is, and the variable parts of its path.
+    """The v1 call that a request is, and the variable parts of its path.
 
     Raises Refused (404), which names the right URL where an SDK was given half of it.
     """
-    if (method, path) in BY_NAME:
-        return BY_NAME[method, path], ()
     if found := find_call(method, path):
         return found
     message = "No such call is taken here; Track API paths begin with /api/v1/ or /api/v2/"
@@ -137,9 +135,6 @@ def find(method: str, path: str, host: str) -> tuple[Found, tuple[str, ...]]:
         base = f"http://{host if host.isascii() and host.isprintable() else 'localhost'}"
         message += f". For Customer.io's Node SDK the base URL is {base}/api/v1, and {base}/v1 for its App API client"
     raise Refused(HTTPStatus.NOT_FOUND, Problem(reason="invalid", field="path", message=message))
-
-
-BY_NAME = {("POST", V2_BATCH): BATCH, ("POST", V2_ENTITY): ENTITY, ("GET", REGION): REGION_LOOK_UP}
 
 
 async def read_uncompressed(request: web.BaseRequest, body: Body) -> bytes:

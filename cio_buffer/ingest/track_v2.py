@@ -6,13 +6,11 @@ import msgspec
 from msgspec import Raw, Struct
 
 from cio_buffer.errors import InvalidOperation, Problem, TooLarge
-from cio_buffer.ingest.reading import encode, encode_text, invalid, read, read_fields
+from cio_buffer.ingest.reading import TEXT, encode, encode_text, invalid, read, read_fields
 from cio_buffer.operations import DECODERS, Event, Identify, ObjectEvent, Operation
 from cio_buffer.outbox.entry import NewEntry, pack_lanes
 from cio_buffer.upstream.limits import OPERATION_MAX_BYTES
 from cio_buffer.upstream.track import event_as_v1
-
-TEXT = msgspec.json.Decoder(str)
 
 
 class Acceptance(Struct, frozen=True):

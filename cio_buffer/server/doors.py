@@ -22,8 +22,9 @@ from aiohttp.web_protocol import RequestHandler
 from cio_buffer.errors import Refused
 from cio_buffer.http.answers import refusal
 from cio_buffer.http.body import Body
-from cio_buffer.http.connection import Connection, connection_of, turned_away
+from cio_buffer.http.connection import HEADER_MAX_BYTES, HEADERS_MAX, Connection, connection_of, turned_away
 from cio_buffer.server.sockets import bind_unix
+from cio_buffer.server.tls import TlsDoor, listen
 from cio_buffer.server.visitors import keep_browsers_out
 
 BODY_READ_TIMEOUT_S = 30.0
@@ -57,6 +58,7 @@ class Server:
         self._http = web.Server(self._handle, request_factory=self._request)
         self._logger = quiet_logger()
         self._listeners: list[asyncio.Server] = []
+        self._tls_doors: list[TlsDoor] = []
         self._unix_paths: list[Path] = []
 
     async def listen_unix(self, path: Path, *, mode: int, group: str = "", users: frozenset[int] = frozenset()) -> None:
@@ -70,22 +72,37 @@ class Server:
         connect = partial(self._connection, users)
         self._listeners.append(await loop.create_unix_server(connect, sock=sock, backlog=BACKLOG))
 
-    async def listen_tcp(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
+    async def listen_tcp(self, host: str, port: int) -> tuple[str, int]:
         """Open a TCP socket; returns its address, which tells the port where `port` was 0."""
         loop = asyncio.get_running_loop()
-        listener = await loop.create_server(self._connection, host, port, reuse_address=True, backlog=BACKLOG, ssl=tls)
+        listener = await loop.create_server(self._connection, host, port, reuse_address=True, backlog=BACKLOG)
         self._listeners.append(listener)
         address: tuple[str, int] = listener.sockets[0].getsockname()[:2]
+        return address
+
+    async def listen_tls(self, host: str, port: int, context: ssl.SSLContext) -> tuple[str, int]:
+        """The same for a socket that speaks TLS."""
+        sock = listen(host, port, BACKLOG)
+        self._tls_doors.append(TlsDoor(sock, context, self._connection, lambda: self._has_room))
+        address: tuple[str, int] = sock.getsockname()[:2]
         return address
 
     async def close(self, grace_s: float) -> None:
         """Take no new connections, let requests that are under way end within `grace_s`."""
         for path in self._unix_paths:  # first: as soon as nobody listens, a successor may put its own there
             path.unlink(missing_ok=True)
+        self._unix_paths.clear()
         for listener in self._listeners:
             listener.close()
+        for door in self._tls_doors:
+            door.close()
         self._http.pre_shutdown()
         await self._http.shutdown(grace_s / 2)  # it waits twice: for the answers, then for the connections
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether one more may come in, by whichever door."""
+        return len(self._http.connections) + sum(map(len, self._tls_doors)) < self._connections_max
 
     def _connection(self, users: frozenset[int] = frozenset()) -> asyncio.Protocol:
         if len(self._http.connections) >= self._connections_max:
@@ -99,6 +116,9 @@ class Server:
             keepalive_timeout=KEEPALIVE_S,
             lingering_time=LINGER_S,
             read_bufsize=READ_BYTES,
+            max_line_size=HEADER_MAX_BYTES,
+            max_field_size=HEADER_MAX_BYTES,
+            max_headers=HEADERS_MAX,
             auto_decompress=False,
         )
 
@@ -113,13 +133,16 @@ class Server:
         return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        connection_of(request).begin(request)
+        connection = connection_of(request)
+        connection.begin(request)
         try:
             keep_browsers_out(request)
             body = Body(request, max_bytes=self._body_max_bytes, timeout_s=self._body_timeout_s)
             return await self._answer(request, body)
         except Refused as refused:
             return refusal(request.raw_path, refused)
+        finally:
+            connection.end()
 
 
 class TurnedAway(asyncio.Protocol):

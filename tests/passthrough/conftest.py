@@ -45,7 +45,7 @@ async def build(logger, tmp_path):
             url, connect_timeout_s=5.0, timeout_s=timeout_s, clock=clock or FakeClock(), logger=logger
         )
         await passthrough.open()
-        routes = AppRoutes(passthrough, callers)
+        routes = AppRoutes(passthrough, callers, logger)
         server = Server(routes.answer, body_max_bytes=BODY_MAX_BYTES, connections_max=100)
         servers.append(server)
         passthroughs.append(passthrough)

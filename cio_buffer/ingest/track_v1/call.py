@@ -1,7 +1,7 @@
 """A v1 call taken apart: whom its path names, and how it is kept where v2 cannot say it."""
 
 from typing import Literal
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from msgspec import Struct
 
@@ -12,6 +12,9 @@ from cio_buffer.operations import IDENTIFIER_MAX_BYTES, check_size, lane
 from cio_buffer.outbox.entry import NewEntry
 from cio_buffer.upstream.limits import OPERATION_MAX_BYTES, V1_REQUEST_MAX_BYTES
 from cio_buffer.upstream.track import NO_SEGMENTS, by_shape, person_segment
+
+ASCII = "".join(map(chr, range(0x21, 0x7F)))
+"""What of a query may stay as it came: all that a request line can hold, so it is never encoded twice."""
 
 CUSTOMERS = "/api/v1/customers/"
 
@@ -65,7 +68,8 @@ class V1Call(Struct, frozen=True, kw_only=True):
         if len(kept) > V1_REQUEST_MAX_BYTES:
             message = f"A request must have at most {V1_REQUEST_MAX_BYTES} bytes, this one has {len(kept)}"
             raise TooLarge(Problem(reason="invalid", field="", message=message))
-        return self.acceptance.entry(kind, lanes, kept, f"{self.method} {path}")
+        query = f"?{quote(self.query.encode(errors='surrogateescape'), safe=ASCII)}" if self.query else ""
+        return self.acceptance.entry(kind, lanes, kept, f"{self.method} {path}{query}")
 
     def about(self, person: Person, action: str, **more: object) -> bytes:
         """A v2 operation on `person`; empty where v2 is not to be told who that is, or has no room for it."""

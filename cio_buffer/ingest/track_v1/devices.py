@@ -5,14 +5,16 @@ import re
 import msgspec
 from msgspec import Raw, Struct
 
-from cio_buffer.ingest.reading import read, read_body, read_fields
+from cio_buffer.ingest.reading import NULL, read, read_body, read_fields
 from cio_buffer.ingest.track_v1.call import V1Call, as_segment, check, read_segment
 from cio_buffer.operations import DEVICE_TOKEN_MAX_BYTES
 from cio_buffer.outbox.entry import NewEntry
 
+PLATFORM_MAX_BYTES = 100
+"""Our own bound, so that it is not empty either: Customer.io knows two, both short."""
+
 PLATFORMS = {"ios", "android"}
 DEVICE_FIELDS = {"id", "platform", "last_used", "attributes"}
-NULL = Raw(b"null")
 SECONDS = re.compile(rb'"?(-?(?:0|[1-9]\d*))"?')
 """A whole number, or one written as text, as one SDK does."""
 
@@ -41,7 +43,7 @@ def add_device(call: V1Call) -> list[NewEntry]:
     fields = read_fields(call.body)
     device = read_body(BODY, call.body).device
     check("device.id", device.id, DEVICE_TOKEN_MAX_BYTES)
-    check("device.platform", device.platform, DEVICE_TOKEN_MAX_BYTES)
+    check("device.platform", device.platform, PLATFORM_MAX_BYTES)
     is_sure = fields.keys() == {"device"} and device.platform in PLATFORMS
     said = device_in_v2(read(RAW_BODY, call.body).device) if is_sure else {}
     if said and (body := call.about(person, "add_device", device=said)):

@@ -1,14 +1,12 @@
 """What somebody did: events, pages and screens of people who are known, of visitors, and of nobody."""
 
-import re
-
 import msgspec
 from msgspec import Raw, Struct
 
 from cio_buffer.errors import Problem, TooLarge
-from cio_buffer.ingest.reading import encode, encode_text, read_body, read_fields
+from cio_buffer.ingest.reading import WHOLE_NUMBER, encode, encode_text, read_body, read_fields
 from cio_buffer.ingest.track_v1.call import Person, V1Call, check
-from cio_buffer.operations import EVENT_NAME_MAX_BYTES, IDENTIFIER_MAX_BYTES, URL_MAX_BYTES, lane
+from cio_buffer.operations import EVENT_NAME_MAX_BYTES, IDENTIFIER_MAX_BYTES, URL_MAX_BYTES, identity_lanes
 from cio_buffer.outbox.entry import NewEntry
 from cio_buffer.upstream.limits import EVENT_DATA_MAX_BYTES, OPERATION_MAX_BYTES
 
@@ -38,7 +36,6 @@ class EventBody(Struct, frozen=True):
 
 EVENT = msgspec.json.Decoder(EventBody)
 EVENT_FIELDS = {"name", "type", "id", "timestamp", "data"}
-WHOLE_NUMBER = re.compile(rb"-?\d+")
 
 
 def event(call: V1Call) -> list[NewEntry]:
@@ -53,11 +50,9 @@ def anonymous_event(call: V1Call) -> list[NewEntry]:
     """Something that somebody did who has no name yet; without any name at all, an invitation, which v2 lacks."""
     fields, told = read_event(call)
     identifiers: dict[str, str] = {}
-    lanes: set[str] = set()
     visitor = told.anonymous_id
-    if isinstance(visitor, str | int) and not isinstance(visitor, bool) and visitor != "":
+    if lanes := identity_lanes([("anonymous_id", visitor)]):
         check("anonymous_id", str(visitor), IDENTIFIER_MAX_BYTES)
-        lanes = {lane("anonymous_id", str(visitor))}
     if isinstance(visitor, str) and lanes and call.mapping.anonymous == "v2":
         identifiers = {"anonymous_id": visitor} if fields.keys() <= EVENT_FIELDS | {"anonymous_id"} else {}
     return [event_entry(call, fields, told, identifiers=identifiers, lanes=lanes)]

@@ -12,14 +12,12 @@ from msgspec import Meta, Struct
 
 from cio_buffer.ingest.reading import invalid, read_body, read_fields
 from cio_buffer.ingest.track_v1.call import V1Call, as_segment, check, read_segment
-from cio_buffer.operations import DELIVERY_ID_MAX_BYTES, IdentityAttributes, identity_lanes, lane
+from cio_buffer.operations import DELIVERY_ID_MAX_BYTES, V1_KINDS, IdentityAttributes, identity_lanes, lane
 from cio_buffer.outbox.entry import NewEntry
 
 SEGMENT_ID_MAX_DIGITS = 18
 SEGMENT_PEOPLE_MAX = 1_000
 """People in one call (Track API description, August 2026)."""
-
-ID_TYPES = ("id", "email", "cio_id")
 
 
 class Metric(Struct, frozen=True):
@@ -106,11 +104,10 @@ def segment(kind: str) -> Callable[[V1Call], list[NewEntry]]:
         if not (number.isascii() and number.isdecimal() and len(number) <= SEGMENT_ID_MAX_DIGITS):
             raise invalid("A segment's id is a whole number", "segment_id")
         id_type = dict(parse_qsl(call.query)).get("id_type", "id")
-        if id_type not in ID_TYPES:
-            raise invalid(f"Expected one of {', '.join(ID_TYPES)}", "id_type")
+        if id_type not in V1_KINDS:
+            raise invalid(f"Expected one of {', '.join(V1_KINDS)}", "id_type")
         people = read_body(MEMBERS, call.body).ids
-        path = f"{call.path}?{call.query}" if call.query else call.path
-        return [call.as_it_was(kind, identity_lanes((id_type, value) for value in people), path)]
+        return [call.as_it_was(kind, identity_lanes((id_type, value) for value in people), call.path)]
 
     return make
 

@@ -1,18 +1,25 @@
 """Who somebody is: identify, delete, suppress, merge."""
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from cio_buffer.ingest.reading import encode, encode_text, invalid, read, read_body, read_fields
+from cio_buffer.ingest.reading import (
+    NULL,
+    TEXT,
+    WHOLE_NUMBER,
+    encode,
+    encode_text,
+    invalid,
+    read,
+    read_body,
+    read_fields,
+)
 from cio_buffer.ingest.track_v1.call import Person, V1Call, check
-from cio_buffer.operations import IDENTIFIER_MAX_BYTES, MERGE_KINDS, IdentityAttributes, ObjectIdentifiers, lane
+from cio_buffer.operations import IDENTIFIER_MAX_BYTES, V1_KINDS, IdentityAttributes, ObjectIdentifiers, lane
 from cio_buffer.outbox.entry import NewEntry
-
-NULL = Raw(b"null")
 
 
 class ToObject(Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,7 +44,7 @@ Attributes = IdentityAttributes
 IDENTITY = msgspec.json.Decoder(Attributes)
 ADDED = msgspec.json.Decoder(Added)
 RAW_RELATIONSHIPS = msgspec.json.Decoder(RawRelationships)
-WHOLE_NUMBER = msgspec.json.Decoder(int | None)
+STAMP = msgspec.json.Decoder(int | None)
 
 
 def identify(call: V1Call) -> list[NewEntry]:
@@ -60,7 +67,7 @@ def identify_in_v2(call: V1Call, person: Person, attributes: dict[str, Raw]) -> 
     first is refused. v1 takes such a call whole or not at all.
     """
     try:
-        timestamp = WHOLE_NUMBER.decode(attributes.pop("_timestamp", NULL))
+        timestamp = STAMP.decode(attributes.pop("_timestamp", NULL))
         wrapped = attributes.pop("cio_relationships", NULL)
         more = {} if wrapped == NULL else {"cio_relationships": read_added(wrapped)}
     except (msgspec.MsgspecError, RecursionError):
@@ -99,8 +106,6 @@ class Sides(Struct, frozen=True):
 
 
 SIDES = msgspec.json.Decoder(Sides)
-NUMBER = re.compile(rb"-?\d+")
-TEXT = msgspec.json.Decoder(str)
 
 
 def merge(call: V1Call) -> list[NewEntry]:
@@ -118,8 +123,8 @@ def merge(call: V1Call) -> list[NewEntry]:
 def read_side(side: str, given: dict[str, Raw]) -> tuple[str, str]:
     """One person of a merge, as (kind, value). Raises InvalidOperation."""
     named = [(kind, value) for kind, value in given.items() if value != NULL]
-    if len(named) != 1 or named[0][0] not in MERGE_KINDS:
-        raise invalid(f"Expected exactly one of {', '.join(f'`{kind}`' for kind in MERGE_KINDS)}", side)
+    if len(named) != 1 or named[0][0] not in V1_KINDS:
+        raise invalid(f"Expected exactly one of {', '.join(f'`{kind}`' for kind in V1_KINDS)}", side)
     kind, raw = named[0]
     value = read_name(f"{side}.{kind}", raw)
     check(f"{side}.{kind}", value, IDENTIFIER_MAX_BYTES)
@@ -128,7 +133,7 @@ def read_side(side: str, given: dict[str, Raw]) -> tuple[str, str]:
 
 def read_name(field: str, raw: Raw) -> str:
     """A name given as text, or as a whole number, which names by its digits. Raises InvalidOperation."""
-    text = raw if not NUMBER.fullmatch(bytes(raw)) else encode_text(bytes(raw).decode())
+    text = raw if not WHOLE_NUMBER.fullmatch(bytes(raw)) else encode_text(bytes(raw).decode())
     try:
         return TEXT.decode(text)
     except msgspec.MsgspecError:
