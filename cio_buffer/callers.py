@@ -78,7 +78,8 @@ def tokens_in(authorization: str) -> list[bytes]:
     scheme, *more = authorization.split(maxsplit=1) or [""]
     rest = "".join(more).strip()
     bare = [token.encode("utf-8", "surrogateescape") for token in (authorization.strip(), rest)]
-    return [*bare, *decode(rest).split(b":")] if scheme.lower() == "basic" else bare
+    user, _, key = decode(rest).partition(b":")
+    return [*bare, user, key] if scheme.lower() == "basic" else bare
 
 
 def same(given: bytes, ours: str) -> bool:

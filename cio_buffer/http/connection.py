@@ -90,8 +90,8 @@ class Connection(RequestHandler):
         """Whether the other side has said its last: it may listen still, or be gone."""
         self.on_heard: Callable[[], object] | None = None
         self.on_unheard: Callable[[], object] | None = None
-        """To be called if the answer that is given next turns out to have been read by one who `has_left`, or not to
-        have been read."""
+        """What to call if the answer that is given next turns out not to have been read. With both set, one who
+        `has_left` is in doubt, and one of the two is called."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Turn away whom we are not to know."""
@@ -116,6 +116,11 @@ class Connection(RequestHandler):
         """Whether it came by a port, where every process of this machine may call, and not by a UNIX socket."""
         return isinstance(self.sockname, tuple)
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody can listen any more."""
+        return self.transport is None
+
     def begin(self, request: web.BaseRequest) -> None:
         """A request is being answered: whatever was answered before it has been heard, as far as can be told."""
         if self._head_timer is not None:
@@ -123,7 +128,6 @@ class Connection(RequestHandler):
             self._head_timer = None
         self._is_mid_head = False
         self._settle_doubt()
-        self.on_unheard = None
         self._request = request
         if self.has_left:
             self._end_body()
@@ -137,6 +141,7 @@ class Connection(RequestHandler):
         """One who stops sending may still listen (`nc -N`, `shutdown(SHUT_WR)`): what was asked is answered."""
         self.has_left = True
         if self._is_idle() or self.ssl_context is not None:  # TLS knows no half of a connection
+            self._settle_doubt()
             return False
         self._end_body()
         self._close_when_idle()
@@ -145,8 +150,8 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """A reset says that something we sent was not read."""
         self.has_left = True
-        is_about_the_answer = self._loop.time() - self._answered_at < DOUBT_S
-        if self.on_unheard and isinstance(exc, ConnectionError) and is_about_the_answer:
+        is_about_the_answer = isinstance(exc, ConnectionError) and self._loop.time() - self._answered_at < DOUBT_S
+        if self.on_unheard and (self.on_heard or is_about_the_answer):
             self.on_unheard()
         self.on_heard = self.on_unheard = self._request = None
         if self._head_timer is not None:
@@ -185,10 +190,15 @@ class Connection(RequestHandler):
             self._loop.call_later(LOOK_EVERY_S, self._close_when_idle)
 
     def _settle_doubt(self) -> None:
-        """Whether one who has left heard the last answer."""
-        if self.on_heard and self.transport and not was_reset(self.transport.get_extra_info("socket")):
-            self.on_heard()
-        self.on_heard = None
+        """Whether one who has left heard the last answer; whoever has not left, and asks for more, did."""
+        on_heard, on_unheard = self.on_heard, self.on_unheard
+        self.on_heard = self.on_unheard = None
+        if on_unheard is None:
+            return
+        if self.has_left and (self.transport is None or was_reset(self.transport.get_extra_info("socket"))):
+            on_unheard()
+        elif on_heard:
+            on_heard()
 
     def _expect_a_head(self) -> None:
         self._head_timer = self._loop.call_later(HEAD_TIMEOUT_S, self._give_up_head)

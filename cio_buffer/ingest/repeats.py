@@ -23,16 +23,27 @@ NOTE_AFTER_S = 0.1
 
 
 class Caller(Protocol):
-    """The connection that a call came by. `has_left`: the other side has said its last, and may be gone."""
+    """The connection that a call came by. Who `has_left` has said their last, and may listen still or be gone.
+
+    `on_unheard` is called if the answer turns out not to have been read. Where `on_heard` is set too, one of the two is
+    called soon.
+    """
 
     has_left: bool
     on_heard: Callable[[], object] | None
     on_unheard: Callable[[], object] | None
 
+    @property
+    def is_gone(self) -> bool: ...
+
 
 class UnderWay(Struct, eq=False):
-    """A call that is being stored. `taker`: a repeat of it that waits for what becomes of it."""
+    """A call until it is known what became of it: stored or not, and if stored, whether its answer was heard.
 
+    `taker`: a repeat of it that waits for that. It gets the call if it was stored in vain, else None.
+    """
+
+    fingerprint: bytes
     caller: Caller
     taker: "asyncio.Future[AppCall | None] | None" = None
 
@@ -58,29 +69,25 @@ class Repeats:
         self, fingerprint: bytes, caller: Caller, store: Callable[[AppCall], Awaitable[None]], *, is_repeat: bool
     ) -> None:
         """Have `store` done, unless the call repeats one that was stored in vain. Raises what `store` raises."""
-        now = UnderWay(caller)
-        others = self._under_way.setdefault(fingerprint, [])
-        others.append(now)
-        call = None
+        now = UnderWay(fingerprint, caller)
+        self._under_way.setdefault(fingerprint, []).append(now)
         try:
-            if is_repeat:
-                call = await self._find(fingerprint, now)
+            call = await self._find(fingerprint, now) if is_repeat else None
             if call is None:
                 call = AppCall(fingerprint=fingerprint, at_s=int(self._clock.now()))
                 await store(call)
             else:
                 self.found += 1
         except BaseException:
-            call = None
+            self._end(now, None)
             raise
-        finally:
-            others.remove(now)
-            if not others:
-                self._under_way.pop(fingerprint, None)
-            if now.taker and not now.taker.done():
-                now.taker.set_result(call)
-        if now.taker is None:
-            self._answer(call, caller)
+        if caller.is_gone:
+            self._unheard(now, call)
+        elif caller.has_left:
+            caller.on_heard, caller.on_unheard = partial(self._heard, now, call), partial(self._unheard, now, call)
+        else:
+            self._heard(now, call)
+            caller.on_unheard = partial(self._lose, call)
 
     async def run(self) -> None:
         """Have the store write down what was answered, again and again."""
@@ -100,28 +107,32 @@ class Repeats:
                 return await other.taker
         return None
 
-    def _answer(self, call: AppCall, caller: Caller) -> None:
-        """It is being answered. Where nobody may listen any more it counts as lost, until it turns out to be heard."""
-        if caller.has_left:
-            caller.on_heard = partial(self._find_again, self._lose(call))
-            return
+    def _heard(self, now: UnderWay, call: AppCall) -> None:
+        """It is answered. A repeat that waits for it is another call, which is equal."""
         call.is_answered = True
-        caller.on_unheard = partial(self._lose, call)
         self._has_news.set()
+        self._end(now, None)
 
-    def _lose(self, call: AppCall) -> Loss:
+    def _unheard(self, now: UnderWay, call: AppCall) -> None:
+        """It was stored in vain: for the repeat that waits for it, or for one that will come."""
+        if now.taker is None:
+            self._lose(call)
+        self._end(now, call)
+
+    def _end(self, now: UnderWay, call: AppCall | None) -> None:
+        others = self._under_way[now.fingerprint]
+        others.remove(now)
+        if not others:
+            del self._under_way[now.fingerprint]
+        if now.taker and not now.taker.done():
+            now.taker.set_result(call)
+
+    def _lose(self, call: AppCall) -> None:
         call.is_answered = False
         self._forget_old()
         loss = (self._clock.monotonic(), call)
         self._lost.setdefault(call.fingerprint, deque()).append(loss)
         self._losses.append(loss)
-        return loss
-
-    def _find_again(self, loss: Loss) -> None:
-        """It was no loss."""
-        if self._drop(loss):
-            loss[1].is_answered = True
-            self._has_news.set()
 
     def _take(self, fingerprint: bytes) -> AppCall | None:
         self._forget_old()
@@ -137,15 +148,13 @@ class Repeats:
         while self._losses and (self._losses[0][0] < oldest or len(self._losses) >= LOST_MAX):
             self._drop(self._losses.popleft())
 
-    def _drop(self, loss: Loss) -> bool:
-        """Whether it was still remembered; now it is not."""
+    def _drop(self, loss: Loss) -> None:
+        """Remember it no longer."""
         losses = self._lost.get(loss[1].fingerprint, deque())
-        if loss not in losses:
-            return False
-        losses.remove(loss)
-        if not losses:
-            del self._lost[loss[1].fingerprint]
-        return True
+        if loss in losses:
+            losses.remove(loss)
+            if not losses:
+                del self._lost[loss[1].fingerprint]
 
 
 def fingerprint(*parts: bytes) -> bytes:

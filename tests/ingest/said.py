@@ -2,6 +2,7 @@
 
 import json
 
+from cio_buffer.ingest.track_v1 import Mapping, V1Call, find_call
 from cio_buffer.ingest.track_v2 import Acceptance
 from cio_buffer.outbox.entry import pack_lanes
 
@@ -9,6 +10,7 @@ NOW = 1_800_000_000.9
 STAMP = 1_800_000_000
 NEW_ID = "01JZZZZZZZZZZZZZZZZZZZZZZZ"
 ACCEPTANCE = Acceptance(NOW, lambda: NEW_ID, "a test")
+BY_SHAPE, ALL_IDS, UNMAPPED = (Mapping(identifiers=how) for how in ("shape", "id", "v1"))
 
 EMPTY_BODIES = [b"", b"null", b" null ", b"{}", b" \n"]
 BROKEN = [
@@ -34,6 +36,27 @@ BROKEN = [
     (b"5", "got `int`"),
 ]
 """JSON that is none, or no object; and what must stand in the sentence about it."""
+
+
+def encoded(body):
+    return body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+def made(line, body=b"", mapping=BY_SHAPE):
+    """What a v1 call ("PUT /api/v1/customers/5", a query may follow) becomes. Raises InvalidOperation."""
+    method, _, target = line.partition(" ")
+    path, _, query = target.partition("?")
+    kind, named = find_call(method, path)
+    call = V1Call(
+        method=method,
+        path=path,
+        query=query,
+        named=named,
+        body=encoded(body),
+        mapping=mapping,
+        acceptance=ACCEPTANCE,
+    )
+    return kind.make(call)
 
 
 def said(entry):

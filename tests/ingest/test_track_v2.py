@@ -75,6 +75,21 @@ def test_an_identify_gets_its_stamp_where_it_has_none(given, stamp):
     assert said(entity(IDENTIFY | given)) == IDENTIFY | given | stamp
 
 
+ACME = {"type": "object", "identifiers": {"object_type_id": "1", "object_id": "acme"}}
+SOLD = ACME | {"action": "event", "name": "sold"}
+
+
+def test_an_objects_event_gets_its_stamps_too():
+    """One SDK sends it; Customer.io's description lacks it."""
+    entry = entity(SOLD | {"id": "", "attributes": {"price": 1}})
+    assert said(entry) == SOLD | {"id": NEW_ID, "timestamp": STAMP, "attributes": {"price": 1}}
+    assert (entry.kind, entry.call) == ("object_event", None)
+    assert has_lanes(entry, "object:1:acme")
+    assert said(entity(SOLD | {"id": "mine", "timestamp": 0})) == SOLD | {"id": "mine", "timestamp": 0}
+    with pytest.raises(TooLarge):
+        entity(SOLD | {"attributes": {"x": "x" * 32_000}})
+
+
 def test_only_a_persons_identify_is_stamped():
     acme = {"type": "object", "action": "identify", "identifiers": {"object_type_id": "1", "object_id": "acme"}}
     assert said(entity(acme)) == acme
