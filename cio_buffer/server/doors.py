@@ -83,7 +83,9 @@ class Server:
     async def listen_tls(self, host: str, port: int, context: ssl.SSLContext) -> tuple[str, int]:
         """The same for a socket that speaks TLS."""
         sock = listen(host, port, BACKLOG)
-        self._tls_doors.append(TlsDoor(sock, context, self._connection, lambda: self._has_room))
+        self._tls_doors.append(
+            TlsDoor(sock, context, self._connection, lambda: sum(self.inside) < self._connections_max)
+        )
         address: tuple[str, int] = sock.getsockname()[:2]
         return address
 
@@ -100,9 +102,9 @@ class Server:
         await self._http.shutdown(grace_s / 2)  # it waits twice: for the answers, then for the connections
 
     @property
-    def _has_room(self) -> bool:
-        """Whether one more may come in, by whichever door."""
-        return len(self._http.connections) + sum(map(len, self._tls_doors)) < self._connections_max
+    def inside(self) -> tuple[int, int]:
+        """How many connections there are, and how many more are agreeing on TLS."""
+        return len(self._http.connections), sum(map(len, self._tls_doors))
 
     def _connection(self, users: frozenset[int] = frozenset()) -> asyncio.Protocol:
         if len(self._http.connections) >= self._connections_max:

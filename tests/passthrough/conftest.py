@@ -40,13 +40,13 @@ async def build(logger, tmp_path):
     """Makes a passthrough with a server before it; returns (passthrough, TCP address, UNIX socket's path)."""
     servers, passthroughs = [], []
 
-    async def build(url, *, timeout_s=5.0, callers=CALLERS, clock=None):
+    async def build(url, *, timeout_s=5.0, callers=CALLERS, clock=None, body_max_bytes=BODY_MAX_BYTES):
         passthrough = Passthrough(
             url, connect_timeout_s=5.0, timeout_s=timeout_s, clock=clock or FakeClock(), logger=logger
         )
         await passthrough.open()
         routes = AppRoutes(passthrough, callers, logger)
-        server = Server(routes.answer, body_max_bytes=BODY_MAX_BYTES, connections_max=100)
+        server = Server(routes.answer, body_max_bytes=body_max_bytes, connections_max=100)
         servers.append(server)
         passthroughs.append(passthrough)
         path = tmp_path / f"{len(servers)}.sock"

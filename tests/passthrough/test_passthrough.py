@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from cio_buffer.callers import Callers
+from cio_buffer.http import relay
 from cio_buffer.telemetry import log
 from tests.passthrough.conftest import BODY_MAX_BYTES
 from tests.passthrough.upstream import HANG_UP, Upstream, saying
@@ -425,3 +427,78 @@ async def test_nothing_of_a_call_is_logged(address, upstream, logger):
     ((event, fields),) = logger.told
     assert (event, sorted(fields)) == (log.PASSTHROUGH_FORWARDED, ["method", "status", "took_s"])
     assert "secret" not in str(fields).lower()
+
+
+def redirecting(*headers):
+    return saying(b'{"errors":[]}', "301 Moved Permanently", "Location: https://api-eu.customer.io/v1/x", *headers)
+
+
+async def test_a_redirect_is_told_to_the_operator_and_does_not_take_our_key_along(build, upstream, logger):
+    """One SDK follows it within .customer.io, with the credentials that it was given for here."""
+    passthrough, address, _ = await build(upstream.url)
+    upstream.will_say(redirecting(), redirecting())
+    assert (await ask(address, send())).headers["location"] == "https://api-eu.customer.io/v1/x"
+    reply = await ask(address, request("GET", "/v1/x", b"", "Host: localhost", "Authorization: Bearer local"))
+    assert (reply.status, "location" in reply.headers) == (421, False)
+    assert "upstream.region" in reply.json["meta"]["error"]
+    assert [fields["trouble"] for event, fields in logger.told if event == log.PASSTHROUGH_FAILED] == ["redirected"] * 2
+    assert passthrough.failed == 2
+
+
+async def test_a_body_that_upstream_does_not_take_is_its_trouble_and_unknown(build, logger):
+    """The app has said it all, or would, were it let: nobody may tell it that nothing was sent."""
+    stuck = asyncio.Event()
+
+    async def never_read(reader, writer):
+        await stuck.wait()
+        writer.close()
+
+    server = await asyncio.start_server(never_read, "127.0.0.1", 0, limit=1)
+    passthrough, address, _ = await build(
+        f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout_s=0.3, body_max_bytes=64_000_000
+    )
+    async with connect(address) as (reader, writer):
+        writer.write(request("POST", "/v1/x", b"", *BEARER, "Content-Length: 60000000"))
+        writing = asyncio.ensure_future(keep_writing(writer))
+        reply = await read_reply(reader)
+        writing.cancel()
+    assert (reply.status, passthrough.failed) == (424, 1)
+    assert UNKNOWN in reply.json["meta"]["error"]
+    stuck.set()
+    server.close()
+
+
+async def keep_writing(writer):
+    for _ in range(600):
+        writer.write(b"x" * 100_000)
+        await writer.drain()
+
+
+async def test_an_app_that_does_not_read_a_large_answer_is_given_up(address, upstream, monkeypatch):
+    monkeypatch.setattr(relay, "WRITE_TIMEOUT_S", 0.05)
+    upstream.will_say(saying(LARGE * 60))
+    async with connect(address) as (reader, writer):
+        writer.transport.pause_reading()
+        writer.write(send())
+        await until(lambda: len(upstream.received) == 1)
+        await asyncio.sleep(0.3)  # what is in the sockets' buffers has to fill up
+        writer.transport.resume_reading()
+        received = await reader.read()
+    assert len(received) < len(LARGE) * 60
+
+
+@pytest.mark.parametrize("size", [9_000, 30_000])
+async def test_long_paths_and_headers_pass_both_ways(address, upstream, size):
+    upstream.will_say(saying(b"{}", "200 OK", f"X-Long: {'y' * size}"))
+    reply = await ask(address, send(b"", f"X-Long: {'x' * size}", path=f"/v1/x?{'q' * size}"))
+    assert (reply.status, len(reply.headers["x-long"])) == (200, size)
+    line, headers = head_of(upstream.received[0])
+    assert (len(line) > size, f"X-Long: {'x' * size}" in headers) == (True, True)
+
+
+@pytest.mark.parametrize("shown", [None, "Bearer local"])
+async def test_who_may_not_call_is_told_to_the_operator(build, upstream, logger, shown):
+    _, address, _ = await build(upstream.url, callers=Callers(site_id="site", keys=(), local_key="local"))
+    headers = ["Host: localhost", *([f"Authorization: {shown}"] if shown else [])]
+    assert (await ask(address, request("GET", "/v1/x", b"", *headers))).status == 401
+    assert (logger.told, upstream.received) == ([(log.OPERATION_REFUSED, {"reason": "unauthorized"})], [])
