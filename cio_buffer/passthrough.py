@@ -20,7 +20,7 @@ from cio_buffer.http.body import Body
 from cio_buffer.http.connection import HEADER_MAX_BYTES, HEADERS_MAX, connection_of
 from cio_buffer.http.relay import HOP_BY_HOP, Answer, Relayed
 from cio_buffer.telemetry import log
-from cio_buffer.upstream.transport import IDLE_S, proxy_for, trouble_of
+from cio_buffer.upstream.transport import FreshConnector, proxy_for, trouble_of
 
 APP_ROOT = "/v1/"
 """What every path of the App API begins with; Track paths begin with `/api/`, or stand at the root by name."""
@@ -51,6 +51,7 @@ class Upload(Struct, eq=False):
     is_bare: bool
     has_begun: bool = False
     waits_for_app: bool = False
+    is_being_answered: bool = False
     refused: Refused | None = None
 
     async def once(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -103,7 +104,7 @@ class Passthrough:
     async def open(self) -> None:
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s),
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
+            connector=FreshConnector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             read_bufsize=READ_WHOLE_BYTES,
@@ -125,12 +126,15 @@ class Passthrough:
         Raises Refused: 424 where nobody knows whether it was carried out, 503 where it certainly was not, 421 for a
         redirect that would take a key of ours along, and what is wrong with the body.
         """
+        if request.method == "CONNECT":
+            raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, invalid("No tunnel is made here"), closes=True)
         self.requests += 1
         began, upload = self._clock.monotonic(), Upload(body, is_bare=is_bare(request))
         headers = forwarded(request, authorization)
         try:
             async with asyncio.timeout(self._timeout_s):
                 response = await self._send(request, headers, upload)
+                upload.is_being_answered = True
                 answer = await self._begin_reading(response)
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as problem:
             raise self._failure(problem, upload) from None
@@ -204,7 +208,7 @@ class Passthrough:
         trouble = trouble_of(problem)
         if isinstance(problem, TimeoutError) and not upload.has_begun:
             trouble = "connect"
-        if trouble == "timeout" and upload.waits_for_app:
+        if trouble == "timeout" and upload.waits_for_app and not upload.is_being_answered:
             sentence = f"The body was not whole within {self._timeout_s:g} s, so nothing was carried out"
             return Refused(HTTPStatus.REQUEST_TIMEOUT, invalid(sentence), closes=True)
         self._count_failure(trouble)
@@ -275,11 +279,12 @@ def is_bare(request: web.BaseRequest) -> bool:
 def forwarded(request: web.BaseRequest, authorization: str | None) -> CIMultiDict[str]:
     """The headers to go on, in their order and spelling. Raises Refused (400) for what cannot go on unchanged."""
     try:
-        request.raw_path.encode("ascii")
+        f"{request.method} {request.raw_path}".encode("ascii")
         given = [(name.decode(), value.decode()) for name, value in request.raw_headers]
     except UnicodeError:
         raise Refused(HTTPStatus.BAD_REQUEST, invalid("The path or a header has bytes that HTTP has not")) from None
-    dropped = NOT_FORWARDED | {name.strip().lower() for name in request.headers.get("Connection", "").split(",")}
+    nominated = ",".join(request.headers.getall("Connection", ())).split(",")
+    dropped = NOT_FORWARDED | {name.strip().lower() for name in nominated}
     spelled: dict[str, str] = {}  # as at first: aiohttp would take one name in two spellings for two, and keep one
     headers = CIMultiDict(
         (spelled.setdefault(name.lower(), name), value) for name, value in given if name.lower() not in dropped

@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 import msgspec
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+from msgspec import Struct
 
 from cio_buffer.errors import Problem, Refused
 from cio_buffer.http.answers import refusal
 
-LOOK_EVERY_S = 0.05
+LOOK_EVERY_S = 0.02
 HEAD_TIMEOUT_S = 30.0
 """How long the head of a request may take, the first one from the moment of connecting."""
 
@@ -59,15 +60,29 @@ def turned_away(status: HTTPStatus, sentence: str, *headers: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+class Door(Struct):
+    """A way in: how many are inside, of how many at most, and by a UNIX socket which users (none: everybody)."""
+
+    connections_max: int
+    users: frozenset[int] = frozenset()
+    inside: int = 0
+    agreeing: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Those who are agreeing on TLS count too."""
+        return self.inside + self.agreeing >= self.connections_max
+
+
 class Connection(RequestHandler):
     """aiohttp's, with three things that it does not do."""
 
     __slots__ = (
         "_answered_at",
+        "_door",
         "_head_timer",
         "_is_mid_head",
         "_request",
-        "_users",
         "has_left",
         "on_heard",
         "on_unheard",
@@ -78,10 +93,10 @@ class Connection(RequestHandler):
         HTTPStatus.INTERNAL_SERVER_ERROR: "Something here broke; the log says more",
     }
 
-    def __init__(self, manager: web.Server, *, users: frozenset[int], **settings: Any) -> None:
-        """`users`: who may come in by a UNIX socket, by number; none: everybody. `settings` are aiohttp's."""
+    def __init__(self, manager: web.Server, *, door: Door, **settings: Any) -> None:
+        """`settings` are aiohttp's."""
         super().__init__(manager, **settings)
-        self._users = users
+        self._door = door
         self._head_timer: asyncio.TimerHandle | None = None
         self._is_mid_head = False
         self._answered_at = 0.0
@@ -96,7 +111,8 @@ class Connection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Turn away whom we are not to know."""
         super().connection_made(transport)
-        if self._users and peer_user(transport.get_extra_info("socket")) not in self._users:
+        self._door.inside += 1
+        if self._door.users and peer_user(transport.get_extra_info("socket")) not in self._door.users:
             assert self.transport is not None
             self.transport.write(turned_away(HTTPStatus.FORBIDDEN, "This user may not call here"))
             self.force_close()
@@ -140,17 +156,19 @@ class Connection(RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own may say whether to keep the other half open
         """One who stops sending may still listen (`nc -N`, `shutdown(SHUT_WR)`): what was asked is answered."""
         self.has_left = True
-        if self._is_idle() or self.ssl_context is not None:  # TLS knows no half of a connection
+        is_done = self._is_idle() and not self._is_in_doubt
+        if is_done or self.ssl_context is not None:  # TLS knows no half of a connection
             self._settle_doubt()
             return False
         self._end_body()
-        self._close_when_idle()
+        self._loop.call_later(LOOK_EVERY_S, self._close_when_idle)
         return True
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """A reset says that something we sent was not read."""
+        self._door.inside -= 1
         self.has_left = True
-        is_about_the_answer = isinstance(exc, ConnectionError) and self._loop.time() - self._answered_at < DOUBT_S
+        is_about_the_answer = isinstance(exc, ConnectionError) and self._is_in_doubt
         if self.on_unheard and (self.on_heard or is_about_the_answer):
             self.on_unheard()
         self.on_heard = self.on_unheard = self._request = None
@@ -188,6 +206,11 @@ class Connection(RequestHandler):
             self.force_close()
         else:
             self._loop.call_later(LOOK_EVERY_S, self._close_when_idle)
+
+    @property
+    def _is_in_doubt(self) -> bool:
+        """Whether a reset would say that the last answer was not read."""
+        return self.on_unheard is not None and self._loop.time() - self._answered_at < DOUBT_S
 
     def _settle_doubt(self) -> None:
         """Whether one who has left heard the last answer; whoever has not left, and asks for more, did."""

@@ -95,6 +95,8 @@ async def write_body(answer: Answer, writer: AbstractStreamWriter) -> None:
 
 def head(answer: Answer, added: Headers) -> bytes:
     """Status line and headers, each as it was written, and what has to be added for this connection."""
-    kept = [(name, value) for name, value in answer.headers if name.lower() not in HOP_BY_HOP]
+    nominated = b",".join(value for name, value in answer.headers if name.lower() == b"connection").split(b",")
+    dropped = HOP_BY_HOP | {name.strip().lower() for name in nominated}
+    kept = [(name, value) for name, value in answer.headers if name.lower() not in dropped]
     status_line = f"HTTP/1.1 {answer.status} {answer.reason}".encode("utf-8", "surrogateescape")
     return b"\r\n".join([status_line, *(b"%b: %b" % header for header in (*kept, *added)), b"", b""])

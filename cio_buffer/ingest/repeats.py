@@ -87,7 +87,7 @@ class Repeats:
             caller.on_heard, caller.on_unheard = partial(self._heard, now, call), partial(self._unheard, now, call)
         else:
             self._heard(now, call)
-            caller.on_unheard = partial(self._lose, call)
+            caller.on_unheard = partial(self._take_back, call)
 
     async def run(self) -> None:
         """Have the store write down what was answered, again and again."""
@@ -127,12 +127,17 @@ class Repeats:
         if now.taker and not now.taker.done():
             now.taker.set_result(call)
 
+    def _take_back(self, call: AppCall) -> None:
+        """It was answered, and nobody read that."""
+        self._lose(call)
+        self._outbox.note_loss(call)
+
     def _lose(self, call: AppCall) -> None:
         call.is_answered = False
-        self._forget_old()
         loss = (self._clock.monotonic(), call)
         self._lost.setdefault(call.fingerprint, deque()).append(loss)
         self._losses.append(loss)
+        self._forget_old()
 
     def _take(self, fingerprint: bytes) -> AppCall | None:
         self._forget_old()
@@ -145,7 +150,7 @@ class Repeats:
 
     def _forget_old(self) -> None:
         oldest = self._clock.monotonic() - ANSWER_KEPT_S
-        while self._losses and (self._losses[0][0] < oldest or len(self._losses) >= LOST_MAX):
+        while self._losses and (self._losses[0][0] < oldest or len(self._losses) > LOST_MAX):
             self._drop(self._losses.popleft())
 
     def _drop(self, loss: Loss) -> None:

@@ -139,7 +139,7 @@ def find(method: str, path: str, host: str) -> tuple[Found, tuple[str, ...]]:
 
 async def read_uncompressed(request: web.BaseRequest, body: Body) -> bytes:
     """The whole body. Raises Refused (415) for a compressed one: half a gzip stream would pass for an empty body."""
-    if "Content-Encoding" in request.headers:
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         problem = Problem(reason="invalid", field="", message="Bodies are taken uncompressed only")
         raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, problem, closes=True)
     return await body.read(BATCH_MAX_BYTES)

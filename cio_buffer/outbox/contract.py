@@ -113,11 +113,15 @@ class Outbox(Protocol):
         ...
 
     def unanswered(self) -> Sequence[AppCall]:
-        """Calls of the last minute that were stored before a crash, and whose answers nobody may have got."""
+        """Calls of the last minute that this daemon stored before it ended, and whose answers nobody may have got."""
         ...
 
     def note_answers(self) -> None:
         """Have it written down which calls were answered, if that is not so already. Does not wait for it."""
+        ...
+
+    def note_loss(self, call: AppCall) -> None:
+        """Have it stored again that `call`, which counted as answered, may not have been. Does not wait for it."""
         ...
 
     async def acquire(self) -> Lease:

@@ -73,6 +73,10 @@ class SqliteOutbox:
     def unanswered(self) -> Sequence[AppCall]:
         return self._store.calls_before
 
+    def note_loss(self, call: AppCall) -> None:
+        job = Job(kind="write", future=self._loop.create_future(), run=lambda _: self._store.remember(call))
+        self._submit(job).add_done_callback(look_at)
+
     def note_answers(self) -> None:
         """Each commit does it; one of its own is made where none has come since."""
         if any(call.is_answered for call in self._store.committed_calls):

@@ -85,6 +85,10 @@ class Store:
             self.counts["accepted"] += len(entries)
         return numbers
 
+    def remember(self, call: AppCall) -> None:
+        """Keep a call that counted as answered."""
+        self.calls = [*(one for one in self.calls if one is not call), call]
+
     def revive(self, db: sqlite3.Connection, seqs: Sequence[int]) -> int:
         """Put dead letters back at the tail; returns how many there were."""
         revived = 0

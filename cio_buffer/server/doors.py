@@ -22,7 +22,7 @@ from aiohttp.web_protocol import RequestHandler
 from cio_buffer.errors import Refused
 from cio_buffer.http.answers import refusal
 from cio_buffer.http.body import Body
-from cio_buffer.http.connection import HEADER_MAX_BYTES, HEADERS_MAX, Connection, connection_of, turned_away
+from cio_buffer.http.connection import HEADER_MAX_BYTES, HEADERS_MAX, Connection, Door, connection_of, turned_away
 from cio_buffer.server.sockets import bind_unix
 from cio_buffer.server.tls import TlsDoor, listen
 from cio_buffer.server.visitors import keep_browsers_out
@@ -69,13 +69,14 @@ class Server:
         sock = bind_unix(path, mode=mode, group=group)
         self._unix_paths.append(path)
         loop = asyncio.get_running_loop()
-        connect = partial(self._connection, users)
+        connect = partial(self._connection, Door(self._connections_max, users))
         self._listeners.append(await loop.create_unix_server(connect, sock=sock, backlog=BACKLOG))
 
     async def listen_tcp(self, host: str, port: int) -> tuple[str, int]:
         """Open a TCP socket; returns its address, which tells the port where `port` was 0."""
         loop = asyncio.get_running_loop()
-        listener = await loop.create_server(self._connection, host, port, reuse_address=True, backlog=BACKLOG)
+        connect = partial(self._connection, Door(self._connections_max))
+        listener = await loop.create_server(connect, host, port, reuse_address=True, backlog=BACKLOG)
         self._listeners.append(listener)
         address: tuple[str, int] = listener.sockets[0].getsockname()[:2]
         return address
@@ -83,9 +84,8 @@ class Server:
     async def listen_tls(self, host: str, port: int, context: ssl.SSLContext) -> tuple[str, int]:
         """The same for a socket that speaks TLS."""
         sock = listen(host, port, BACKLOG)
-        self._tls_doors.append(
-            TlsDoor(sock, context, self._connection, lambda: sum(self.inside) < self._connections_max)
-        )
+        door = Door(self._connections_max)
+        self._tls_doors.append(TlsDoor(sock, context, door, partial(self._open, door)))
         address: tuple[str, int] = sock.getsockname()[:2]
         return address
 
@@ -101,17 +101,13 @@ class Server:
         self._http.pre_shutdown()
         await self._http.shutdown(grace_s / 2)  # it waits twice: for the answers, then for the connections
 
-    @property
-    def inside(self) -> tuple[int, int]:
-        """How many connections there are, and how many more are agreeing on TLS."""
-        return len(self._http.connections), sum(map(len, self._tls_doors))
+    def _connection(self, door: Door) -> asyncio.Protocol:
+        return TurnedAway() if door.is_full else self._open(door)
 
-    def _connection(self, users: frozenset[int] = frozenset()) -> asyncio.Protocol:
-        if len(self._http.connections) >= self._connections_max:
-            return TurnedAway()
+    def _open(self, door: Door) -> Connection:
         return Connection(
             self._http,
-            users=users,
+            door=door,
             loop=asyncio.get_running_loop(),
             access_log=None,
             logger=self._logger,

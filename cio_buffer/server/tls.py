@@ -6,29 +6,27 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from cio_buffer.http.connection import Door
+
 HANDSHAKE_TIMEOUT_S = 5.0
 NO_DESCRIPTORS_REST_S = 0.1
 
 
 class TlsDoor:
-    """Lets in whoever speaks TLS, while `has_room` says so of those who are inside and those who are agreeing."""
+    """Lets in whoever speaks TLS, while there is room for them."""
 
     def __init__(
         self,
         sock: socket.socket,
         context: ssl.SSLContext,
+        door: Door,
         connect: Callable[[], asyncio.Protocol],
-        has_room: Callable[[], bool],
     ) -> None:
         """`sock` listens, and does not block."""
         self._sock, self._context = sock, context
-        self._connect, self._has_room = connect, has_room
+        self._door, self._connect = door, connect
         self._agreeing: set[asyncio.Task[None]] = set()
         self._serving = asyncio.ensure_future(self._serve())
-
-    def __len__(self) -> int:
-        """How many are agreeing on TLS."""
-        return len(self._agreeing)
 
     def close(self) -> None:
         """Accept nobody any more. Those inside stay."""
@@ -44,9 +42,10 @@ class TlsDoor:
             except OSError:  # no descriptor is left: some will be
                 await asyncio.sleep(NO_DESCRIPTORS_REST_S)
                 continue
-            if not self._has_room():
+            if self._door.is_full:
                 accepted.close()
                 continue
+            self._door.agreeing += 1
             task = loop.create_task(self._agree(accepted))
             self._agreeing.add(task)
             task.add_done_callback(self._agreeing.discard)
@@ -59,6 +58,8 @@ class TlsDoor:
             )
         except OSError:  # not TLS, not in time, or gone; an SSLError is one too
             accepted.close()
+        finally:
+            self._door.agreeing -= 1
 
 
 def listen(host: str, port: int, backlog: int) -> socket.socket:

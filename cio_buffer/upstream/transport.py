@@ -1,10 +1,13 @@
 """Request → Reply: the only outgoing socket on the Track side."""
 
+import asyncio
+from functools import partial
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from msgspec import Struct
 from yarl import URL
 
@@ -47,6 +50,26 @@ class Transport(Protocol):
         ...
 
 
+class Fresh(ResponseHandler):
+    """A connection that is used again only if nothing has come on it meanwhile.
+
+    What comes unasked (a proxy's 408 before it hangs up, say) would be taken for the answer to the next request:
+    delivered, though it never arrived. aiohttp looks only whether the connection is still open.
+    """
+
+    def is_connected(self) -> bool:
+        return super().is_connected() and not self.should_close
+
+
+class FreshConnector(aiohttp.TCPConnector):
+    """Connections to one host, as many as are asked for. To be made in the event loop."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=0, keepalive_timeout=IDLE_S)
+        kind: type[ResponseHandler] = Fresh
+        self._factory = partial(kind, loop=asyncio.get_running_loop())
+
+
 class TrackTransport:
     """Talks to one Track API host."""
 
@@ -65,7 +88,7 @@ class TrackTransport:
         self._session = aiohttp.ClientSession(
             headers=self._headers,
             timeout=self._timeout,
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),  # the drain bounds requests in flight
+            connector=FreshConnector(),  # the drain bounds requests in flight
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=proxy_for(self._base_url),
         )

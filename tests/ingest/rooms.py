@@ -15,6 +15,7 @@ class StubOutbox:
         self.entries = []
         self.calls = []
         self.lost_before = []
+        self.noted_losses = []
         self.notes = 0
         self.trouble = None
         self.fails_once = False
@@ -34,6 +35,9 @@ class StubOutbox:
 
     def unanswered(self):
         return self.lost_before
+
+    def note_loss(self, call):
+        self.noted_losses.append(call)
 
     def note_answers(self):
         self.notes += 1

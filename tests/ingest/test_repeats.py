@@ -100,6 +100,13 @@ async def test_a_call_is_stored_with_what_it_is_known_by(desk):
     assert not call.is_answered
 
 
+async def test_an_answer_that_was_lost_after_all_is_noted_in_the_store(desk):
+    caller = await desk.call()
+    assert desk.outbox.noted_losses == []
+    caller.leaves()
+    assert desk.outbox.noted_losses == desk.outbox.calls
+
+
 async def test_a_repeat_of_what_never_arrived_is_stored(desk):
     await desk.call(is_repeat=True)
     assert (desk.stored, desk.repeats.found) == (1, 0)

@@ -630,3 +630,16 @@ async def test_a_call_that_turns_out_to_be_a_repeat_is_no_longer_doubtful(hand: 
     await hand.append(entry("b"))
     await hand.crash()
     assert doubtful(hand) == []
+
+
+async def test_a_call_that_counted_as_answered_can_turn_out_not_to_have_been(hand: Hand) -> None:
+    call = a_call(hand, "a")
+    await hand.outbox.append([entry("a")], call)
+    call.is_answered = True
+    await hand.append(entry("b"))
+    call.is_answered = False
+    hand.outbox.note_loss(call)
+    hand.outbox.note_loss(call)
+    await hand.take()
+    await hand.crash()
+    assert doubtful(hand) == ["a"]

@@ -502,3 +502,46 @@ async def test_who_may_not_call_is_told_to_the_operator(build, upstream, logger,
     headers = ["Host: localhost", *([f"Authorization: {shown}"] if shown else [])]
     assert (await ask(address, request("GET", "/v1/x", b"", *headers))).status == 401
     assert (logger.told, upstream.received) == ([(log.OPERATION_REFUSED, {"reason": "unauthorized"})], [])
+
+
+async def test_what_comes_unasked_is_not_taken_for_the_next_answer(address, upstream):
+    """A proxy's 408 before it hangs up, say."""
+    upstream.will_say(saying(b"first") + saying(b"unasked", "408 Request Timeout"), saying(b"second"))
+    assert (await ask(address, send())).body == b"first"
+    assert (await ask(address, send())).body == b"second"
+    assert (len(upstream.received), upstream.connections) == (2, 2)
+
+
+async def test_what_comes_unasked_later_is_not_either(address, upstream):
+    upstream.will_say(saying(b"first"), saying(b"second"))
+    assert (await ask(address, send())).body == b"first"
+    await upstream.say_unasked(saying(b"unasked"))
+    await asyncio.sleep(0.05)  # it has to cross the network
+    assert (await ask(address, send())).body == b"second"
+
+
+async def test_no_tunnel_is_made(address, upstream):
+    reply = await ask(address, request("CONNECT", "/v1/x", b"", *BEARER))
+    assert (reply.status in (400, 405), upstream.received) == (True, [])
+
+
+async def test_what_an_answer_says_of_its_connection_stays_there(address, upstream):
+    upstream.will_say(saying(b"{}", "200 OK", "Connection: keep-alive, X-Theirs", "X-Theirs: 1", "X-Ours: 1"))
+    reply = await ask(address, send())
+    assert ("x-theirs" in reply.headers, reply.headers["x-ours"]) == (False, "1")
+
+
+async def test_an_answer_that_stalls_while_the_body_still_comes_is_unknown(build, upstream):
+    """It has begun to be answered, so it may have been carried out."""
+
+    async def answer_early(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer_early, "127.0.0.1", 0)
+    _, address, _ = await build(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout_s=0.2)
+    reply = await ask(address, request("POST", "/v1/x", b"some", *BEARER, "Content-Length: 9"))
+    assert reply.status == 424
+    server.close()

@@ -37,8 +37,14 @@ class Upstream:
     def will_say(self, *answers):
         self.script.extend(answers)
 
+    async def say_unasked(self, answer):
+        """On the connection that was opened last."""
+        self._writer.write(answer)
+        await self._writer.drain()
+
     async def _serve(self, reader, writer):
         self.connections += 1
+        self._writer = writer
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 self.received.append(await read_request(reader))

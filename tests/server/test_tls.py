@@ -10,9 +10,8 @@ from aiohttp import web
 from cio_buffer.errors import UnusableCertificate
 from cio_buffer.server import Server, tls_context
 from cio_buffer.server import tls as module
-from tests.support.process import until
 
-from .wire import is_closed, read_reply, request
+from .wire import ask, is_closed, read_reply, request
 
 CONNECTIONS_MAX = 3
 
@@ -94,15 +93,15 @@ async def test_a_closed_door_lets_nobody_in(server, port, trust):
     silent[1].close()
 
 
-async def test_all_doors_share_the_room(server, port, trust):
+async def test_a_full_door_fills_no_other(server, port, tmp_path):
+    """Whoever crowds a port, which wants no credentials for that, locks nobody out of the UNIX socket."""
+    await server.listen_unix(tmp_path / "api.sock", mode=0o600)
     _, plain_port = await server.listen_tcp("127.0.0.1", 0)
-    inside = []
-    for number in range(1, CONNECTIONS_MAX + 1):
-        inside.append(await connect(port, trust))
-        await until(lambda number=number: server.inside == (number, 0))
+    crowd = [await connect(where) for where in (port, plain_port) for _ in range(CONNECTIONS_MAX)]
     reader, writer = await connect(plain_port)
     assert (await read_reply(reader)).status == 503
-    for _, other in (*inside, (reader, writer)):
+    assert (await ask(str(tmp_path / "api.sock"), request("POST", "/", b"body"))).body == b"body"
+    for _, other in (*crowd, (reader, writer)):
         other.close()
 
 
