@@ -2,18 +2,16 @@
 
 import asyncio
 import socket
-import struct
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-import msgspec
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
-from msgspec import Struct
 
 from cio_buffer.errors import Problem, Refused
 from cio_buffer.http.answers import refusal
+from cio_buffer.http.door import FORBIDDEN, Door, TurnedAway, peer_user, turned_away
 
 LOOK_EVERY_S = 0.02
 HEAD_TIMEOUT_S = 30.0
@@ -25,9 +23,6 @@ DOUBT_S = 1.0
 HEADER_MAX_BYTES, HEADERS_MAX = 32_768, 512
 """A path, or one header, and how many of these: far above what proxies and servers on the way take."""
 
-PEER = struct.Struct("iII")
-"""The kernel's `struct ucred`: process, user, group."""
-
 
 def connection_of(request: web.BaseRequest) -> "Connection":
     """The connection that a request came by."""
@@ -36,42 +31,9 @@ def connection_of(request: web.BaseRequest) -> "Connection":
     return connection
 
 
-def peer_user(sock: socket.socket) -> int:
-    """The number of the user at the other end of a UNIX socket."""
-    _, user, _ = PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
-    return int(user)
-
-
 def was_reset(sock: socket.socket) -> bool:
     """Whether what we sent last met nobody. Its reader's half being closed, nothing else would tell us."""
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
-
-
-def turned_away(status: HTTPStatus, sentence: str, *headers: str) -> bytes:
-    """An answer for one who is not let in, whatever they may ask."""
-    body = msgspec.json.encode({"meta": {"error": sentence}}) + b"\n"
-    lines = (
-        f"HTTP/1.1 {status} {status.phrase}",
-        "Content-Type: application/json; charset=utf-8",
-        *headers,
-        "Connection: close",
-        f"Content-Length: {len(body)}",
-    )
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-class Door(Struct):
-    """A way in: how many are inside, of how many at most, and by a UNIX socket which users (none: everybody)."""
-
-    connections_max: int
-    users: frozenset[int] = frozenset()
-    inside: int = 0
-    agreeing: int = 0
-
-    @property
-    def is_full(self) -> bool:
-        """Those who are agreeing on TLS count too."""
-        return self.inside + self.agreeing >= self.connections_max
 
 
 class Connection(RequestHandler):
@@ -110,13 +72,13 @@ class Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Turn away whom we are not to know."""
-        super().connection_made(transport)
-        self._door.inside += 1
         if self._door.users and peer_user(transport.get_extra_info("socket")) not in self._door.users:
-            assert self.transport is not None
-            self.transport.write(turned_away(HTTPStatus.FORBIDDEN, "This user may not call here"))
-            self.force_close()
+            stranger = TurnedAway(self._door, FORBIDDEN)
+            cast(asyncio.Transport, transport).set_protocol(stranger)
+            stranger.connection_made(transport)
             return
+        self._door.inside += 1
+        super().connection_made(transport)
         self._expect_a_head()
 
     def data_received(self, data: bytes) -> None:

@@ -8,9 +8,7 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
-from http import HTTPStatus
 from pathlib import Path
-from typing import cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -22,7 +20,8 @@ from aiohttp.web_protocol import RequestHandler
 from cio_buffer.errors import Refused
 from cio_buffer.http.answers import refusal
 from cio_buffer.http.body import Body
-from cio_buffer.http.connection import HEADER_MAX_BYTES, HEADERS_MAX, Connection, Door, connection_of, turned_away
+from cio_buffer.http.connection import HEADER_MAX_BYTES, HEADERS_MAX, Connection, connection_of
+from cio_buffer.http.door import BUSY, Door, TurnedAway
 from cio_buffer.server.sockets import bind_unix
 from cio_buffer.server.tls import TlsDoor, listen
 from cio_buffer.server.visitors import keep_browsers_out
@@ -35,7 +34,6 @@ READ_BYTES = 65_536
 """How much of a body is read ahead. 50 bodies of 2 MB at once took 57 MB more with aiohttp's own 256 KiB, 22 MB so."""
 
 LOGGER = "cio_buffer.server"
-BUSY = turned_away(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections", "Retry-After: 1")
 
 Answer = Callable[[web.BaseRequest, Body], Awaitable[web.StreamResponse]]
 
@@ -102,7 +100,7 @@ class Server:
         await self._http.shutdown(grace_s / 2)  # it waits twice: for the answers, then for the connections
 
     def _connection(self, door: Door) -> asyncio.Protocol:
-        return TurnedAway() if door.is_full else self._open(door)
+        return TurnedAway(door, BUSY) if door.is_full else self._open(door)
 
     def _open(self, door: Door) -> Connection:
         return Connection(
@@ -141,15 +139,6 @@ class Server:
             return refusal(request.raw_path, refused)
         finally:
             connection.end()
-
-
-class TurnedAway(asyncio.Protocol):
-    """What a connection meets that is one too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        writing = cast(asyncio.Transport, transport)  # uvloop's are none by class
-        writing.write(BUSY)
-        writing.close()
 
 
 def quiet_logger() -> logging.Logger:

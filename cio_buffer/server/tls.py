@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from cio_buffer.http.connection import Door
+from cio_buffer.http.door import Door
 
 HANDSHAKE_TIMEOUT_S = 5.0
 NO_DESCRIPTORS_REST_S = 0.1

@@ -11,8 +11,8 @@ import pytest
 
 from cio_buffer.errors import UnknownGroup, UnknownUser
 from cio_buffer.http import connection
+from cio_buffer.http.door import BUSY
 from cio_buffer.server import find_users
-from cio_buffer.server.doors import BUSY
 from cio_buffer.server.visitors import is_local
 from tests.support.process import until
 
