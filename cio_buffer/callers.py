@@ -1,7 +1,7 @@
 """Who may call: a UNIX socket is guarded by its file's permissions, a port by what the caller shows."""
 
 import binascii
-from base64 import b64decode
+from binascii import a2b_base64
 from hmac import compare_digest
 from http import HTTPStatus
 from typing import Literal
@@ -89,9 +89,11 @@ def same(given: bytes, ours: str) -> bool:
 
 def decode(encoded: str) -> bytes:
     """What base64 in either alphabet says, with or without padding; nothing where it says nothing."""
-    standard = encoded.strip().translate(URL_SAFE).rstrip("=")
+    standard = encoded.strip().rstrip("=")
+    if "-" in standard or "_" in standard:
+        standard = standard.translate(URL_SAFE)
     try:
-        return b64decode(standard + "=" * (-len(standard) % 4), validate=True)
+        return a2b_base64(standard + "=" * (-len(standard) % 4), strict_mode=True)
     except (binascii.Error, ValueError):
         return b""
 

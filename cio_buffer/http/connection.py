@@ -46,6 +46,7 @@ class Connection(RequestHandler):
         "_is_mid_head",
         "_request",
         "has_left",
+        "is_by_tcp",
         "on_heard",
         "on_unheard",
     )
@@ -63,6 +64,8 @@ class Connection(RequestHandler):
         self._is_mid_head = False
         self._answered_at = 0.0
         self._request: web.BaseRequest | None = None
+        self.is_by_tcp = True
+        """Whether it came by a port, where every process of this machine may call, and not by a UNIX socket."""
         self.has_left = False
         """Whether the other side has said its last: it may listen still, or be gone."""
         self.on_heard: Callable[[], object] | None = None
@@ -79,6 +82,7 @@ class Connection(RequestHandler):
             return
         self._door.inside += 1
         super().connection_made(transport)
+        self.is_by_tcp = isinstance(self.sockname, tuple)
         self._expect_a_head()
 
     def data_received(self, data: bytes) -> None:
@@ -90,11 +94,6 @@ class Connection(RequestHandler):
                 self._expect_a_head()
 
     @property
-    def is_by_tcp(self) -> bool:
-        """Whether it came by a port, where every process of this machine may call, and not by a UNIX socket."""
-        return isinstance(self.sockname, tuple)
-
-    @property
     def is_gone(self) -> bool:
         """Whether nobody can listen any more."""
         return self.transport is None
@@ -104,8 +103,10 @@ class Connection(RequestHandler):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
-        self._is_mid_head = False
-        self._settle_doubt()
+            self._is_mid_head = False
+        if self.has_left:
+            self._settle_doubt()
+        self.on_heard = self.on_unheard = None
         self._request = request
         if self.has_left:
             self._end_body()

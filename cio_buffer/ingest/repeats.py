@@ -162,6 +162,6 @@ class Repeats:
                 del self._lost[loss[1].fingerprint]
 
 
-def fingerprint(*parts: bytes) -> bytes:
-    """What calls have in common that are equal in all `parts`."""
-    return blake2b(b"".join([b"%d:%b" % (len(part), part) for part in parts]), digest_size=8).digest()
+def fingerprint(head: str, body: bytes) -> bytes:
+    """What calls have in common that are equal in both. `head` is what no body can be taken for a part of."""
+    return blake2b(head.encode(errors="surrogateescape") + b"\n\n" + body, digest_size=8).digest()

@@ -80,7 +80,7 @@ class TrackRoutes:
         if asked == ("GET", REGION):
             self._check(request)
             return await self._ask_region(request, body)
-        found, named = (None, ()) if asked in V2_CALLS else find(request.method, path, request.host)
+        found, named = (None, ()) if asked in V2_CALLS else find(request, path)
         self._check(request, needs_key=found is None or found.needs_key)
         data = await read_uncompressed(request, body)
         check_text(data)
@@ -113,25 +113,25 @@ class TrackRoutes:
         """Store what was found in it, unless the call repeats one whose answer was lost."""
         if not entries:
             return
-        shown = request.headers.get("Authorization", "").encode(errors="surrogateescape")
-        said = request.raw_path.encode(errors="surrogateescape")
+        head = f"{request.headers.get('Authorization', '')}\n{request.method} {request.raw_path}"
         await self._repeats.store_once(
-            fingerprint(shown, request.method.encode(), said, data),
+            fingerprint(head, data),
             connection_of(request),
             partial(self._intake.store, entries),
             is_repeat=RETRY_COUNT.fullmatch(request.headers.get("X-Retry-Count", "")) is not None,
         )
 
 
-def find(method: str, path: str, host: str) -> tuple[Found, tuple[str, ...]]:
+def find(request: web.BaseRequest, path: str) -> tuple[Found, tuple[str, ...]]:
     """The v1 call that a request is, and the variable parts of its path.
 
     Raises Refused (404), which names the right URL where an SDK was given half of it.
     """
-    if found := find_call(method, path):
+    if found := find_call(request.method, path):
         return found
     message = "No such call is taken here; Track API paths begin with /api/v1/ or /api/v2/"
     if not path.startswith("/api/"):
+        host = request.host
         base = f"http://{host if host.isascii() and host.isprintable() else 'localhost'}"
         message += f". For Customer.io's Node SDK the base URL is {base}/api/v1, and {base}/v1 for its App API client"
     raise Refused(HTTPStatus.NOT_FOUND, Problem(reason="invalid", field="path", message=message))
@@ -139,7 +139,7 @@ def find(method: str, path: str, host: str) -> tuple[Found, tuple[str, ...]]:
 
 async def read_uncompressed(request: web.BaseRequest, body: Body) -> bytes:
     """The whole body. Raises Refused (415) for a compressed one: half a gzip stream would pass for an empty body."""
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    if "Content-Encoding" in request.headers and request.headers["Content-Encoding"].lower() != "identity":
         problem = Problem(reason="invalid", field="", message="Bodies are taken uncompressed only")
         raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, problem, closes=True)
     return await body.read(BATCH_MAX_BYTES)

@@ -4,7 +4,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from cio_buffer.errors import Problem, TooLarge
-from cio_buffer.ingest.reading import WHOLE_NUMBER, encode, encode_text, read_body, read_fields
+from cio_buffer.ingest.reading import encode, encode_text, read_body, read_fields
 from cio_buffer.ingest.track_v1.call import Person, V1Call, check
 from cio_buffer.operations import EVENT_NAME_MAX_BYTES, IDENTIFIER_MAX_BYTES, URL_MAX_BYTES, identity_lanes
 from cio_buffer.outbox.entry import NewEntry
@@ -27,11 +27,11 @@ class EventBody(Struct, frozen=True):
     data: dict[str, Raw] | None = None
     anonymous_id: object = None
 
-    @property
-    def action(self) -> str:
-        """What v2 would call this type of event, "" if nothing."""
-        action = "event" if self.type is None else self.type
-        return action if isinstance(action, str) and action in ACTIONS else ""
+
+def action_of(told: EventBody) -> str:
+    """What v2 would call this type of event, "" if nothing."""
+    action = "event" if told.type is None else told.type
+    return action if isinstance(action, str) and action in ACTIONS else ""
 
 
 EVENT = msgspec.json.Decoder(EventBody)
@@ -62,7 +62,7 @@ def read_event(call: V1Call) -> tuple[dict[str, Raw], EventBody]:
     """An event's members, stamped, and their meaning. Raises InvalidOperation."""
     fields = read_fields(call.body)
     told = read_body(EVENT, call.body)
-    check("name", told.name.strip(), ACTIONS.get(told.action, URL_MAX_BYTES))
+    check("name", told.name.strip(), ACTIONS.get(action_of(told), URL_MAX_BYTES))
     if len(fields.get("data", b"")) > EVENT_DATA_MAX_BYTES:
         message = f"`data` must have at most {EVENT_DATA_MAX_BYTES} bytes, got {len(fields['data'])}"
         raise TooLarge(Problem(reason="invalid", field="data", message=message))
@@ -83,10 +83,17 @@ def event_entry(
     person: Person | None = None,
 ) -> NewEntry:
     """A stamped event as an entry: in v2's words where `identifiers` say who it was and nothing else is in doubt."""
-    kind = told.action or "event"
-    if identifiers and told.action and is_plain(fields, told):
-        said: dict[str, object] = {"type": "person", "identifiers": identifiers, "action": told.action}
-        said |= {name: fields[name] for name in ("name", "id", "timestamp")}
+    action = action_of(told)
+    kind = action or "event"
+    if identifiers and action and is_plain(told):
+        said: dict[str, object] = {
+            "type": "person",
+            "identifiers": identifiers,
+            "action": action,
+            "name": fields["name"],
+            "id": fields["id"],
+            "timestamp": fields["timestamp"],
+        }
         if "data" in fields:
             said["attributes"] = {} if told.data is None else fields["data"]
         body = encode(said)
@@ -97,6 +104,7 @@ def event_entry(
     return call.as_it_was("invite" if is_invite else kind, lanes, path, encode(fields))
 
 
-def is_plain(fields: dict[str, Raw], told: EventBody) -> bool:
+def is_plain(told: EventBody) -> bool:
     """Whether its stamps are of the kinds that v2 knows."""
-    return isinstance(told.id, str | None) and WHOLE_NUMBER.fullmatch(bytes(fields["timestamp"])) is not None
+    is_known_id = told.id is None or isinstance(told.id, str)
+    return is_known_id and (told.timestamp is None or type(told.timestamp) is int)
