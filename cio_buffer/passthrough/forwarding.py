@@ -1,29 +1,24 @@
-"""Forwards a call once, and gives back the answer that it got: never stored, never sent twice, never logged."""
+"""One host that calls are forwarded to, and what is said where its answer does not come."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
-from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
-from msgspec import Struct
 from multidict import CIMultiDict
 from structlog.typing import FilteringBoundLogger
 from yarl import URL
 
-from cio_buffer.callers import Callers
 from cio_buffer.clock import Clock
 from cio_buffer.errors import Problem, Refused
 from cio_buffer.http.body import Body
-from cio_buffer.http.connection import HEADER_MAX_BYTES, HEADERS_MAX, connection_of
-from cio_buffer.http.relay import HOP_BY_HOP, Answer, Relayed
+from cio_buffer.http.connection import HEADER_MAX_BYTES, HEADERS_MAX
+from cio_buffer.http.relay import Answer, Relayed
+from cio_buffer.passthrough.upload import Upload, forwarded, invalid, is_bare, tell_when_begun
 from cio_buffer.telemetry import log
 from cio_buffer.upstream.transport import FreshConnector, proxy_for, trouble_of
-
-APP_ROOT = "/v1/"
-"""What every path of the App API begins with; Track paths begin with `/api/`, or stand at the root by name."""
 
 TRIES_MAX, AGAIN_AFTER_S = 3, 0.2
 """How often a connection is tried, and the rest in between. Only what could not be opened is tried again."""
@@ -33,48 +28,10 @@ MAIL_UNKNOWN = "the message may have been sent, and is not sent again"
 READ_WHOLE_BYTES = 65_536
 """An answer up to this is read to its end before any of it is given back: if it breaks off, that can still be said."""
 
-NOT_FORWARDED = {name.decode() for name in HOP_BY_HOP} | {"host", "expect"}
 NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 """What aiohttp would add by itself."""
 
 NEVER_OPENED = {"connect", "dns", "tls"}
-
-
-class Upload(Struct, eq=False):
-    """A call on its way. `has_begun`: a connection was open, so that some of it may have arrived.
-
-    `waits_for_app`: the next part of the body has yet to come. `is_bare`: it has no body, and does not say so.
-    `refused`: what is wrong with the body that the app sends.
-    """
-
-    body: Body
-    is_bare: bool
-    has_begun: bool = False
-    waits_for_app: bool = False
-    is_being_answered: bool = False
-    refused: Refused | None = None
-
-    async def once(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        """Keeps aiohttp from sending it again: it repeats a GET, PUT or DELETE when an idle connection breaks."""
-        if self.has_begun:
-            raise aiohttp.ClientConnectionError("it was sent, and is not sent again")
-        if self.is_bare:
-            request.headers.popall("Content-Length", None)  # aiohttp adds one where a method may have a body
-        return await send(request)
-
-    async def parts(self) -> AsyncIterator[bytes]:
-        """The body as it comes."""
-        parts = self.body.parts()
-        try:
-            self.waits_for_app = True
-            async for part in parts:
-                self.waits_for_app = False
-                yield part
-                self.waits_for_app = True
-            self.waits_for_app = False
-        except Refused as refused:
-            self.refused = refused
-            raise
 
 
 class Passthrough:
@@ -251,61 +208,3 @@ class Remainder:
 
     def close(self) -> None:
         self._response.close()
-
-
-class AppRoutes:
-    """Answers App API calls: any method, any path below `/v1/`."""
-
-    def __init__(self, passthrough: Passthrough, callers: Callers, logger: FilteringBoundLogger) -> None:
-        self._passthrough = passthrough
-        self._callers = callers
-        self._logger = logger
-
-    async def answer(self, request: web.BaseRequest, body: Body) -> web.StreamResponse:
-        """Whatever Customer.io answers, at once."""
-        shown, is_by_tcp = request.headers.get("Authorization"), connection_of(request).is_by_tcp
-        try:
-            authorization = self._callers.authorization_for_app(shown, is_by_tcp=is_by_tcp)
-        except Refused as refused:
-            self._logger.warning(log.OPERATION_REFUSED, reason=refused.problem.reason)
-            raise
-        return await self._passthrough.forward(request, body, authorization)
-
-
-def is_bare(request: web.BaseRequest) -> bool:
-    return not request.body_exists and "Content-Length" not in request.headers
-
-
-def forwarded(request: web.BaseRequest, authorization: str | None) -> CIMultiDict[str]:
-    """The headers to go on, in their order and spelling. Raises Refused (400) for what cannot go on unchanged."""
-    try:
-        f"{request.method} {request.raw_path}".encode("ascii")
-        given = [(name.decode(), value.decode()) for name, value in request.raw_headers]
-    except UnicodeError:
-        raise Refused(HTTPStatus.BAD_REQUEST, invalid("The path or a header has bytes that HTTP has not")) from None
-    nominated = ",".join(request.headers.getall("Connection", ())).split(",")
-    dropped = NOT_FORWARDED | {name.strip().lower() for name in nominated}
-    spelled: dict[str, str] = {}  # as at first: aiohttp would take one name in two spellings for two, and keep one
-    headers = CIMultiDict(
-        (spelled.setdefault(name.lower(), name), value) for name, value in given if name.lower() not in dropped
-    )
-    if authorization is None:
-        headers.popall("Authorization", None)
-    else:
-        headers["Authorization"] = authorization  # in its place, if it had one
-    return headers
-
-
-def invalid(sentence: str) -> Problem:
-    return Problem(reason="invalid", field="", message=sentence)
-
-
-def tell_when_begun() -> aiohttp.TraceConfig:
-    """Marks an upload as begun as soon as a connection is open for it."""
-
-    async def mark(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
-        context.trace_request_ctx.has_begun = True
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(mark)
-    return trace
