@@ -120,7 +120,7 @@ class Passthrough:
                     trace_request_ctx=upload,
                 )
             except aiohttp.ClientError as problem:
-                if upload.has_begun or trouble_of(problem) not in NEVER_OPENED or tries == TRIES_MAX:
+                if trouble_of(problem) not in NEVER_OPENED or tries == TRIES_MAX:
                     raise
             await self._clock.sleep(AGAIN_AFTER_S)
         raise AssertionError("the last try returns or raises")
