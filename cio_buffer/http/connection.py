@@ -131,13 +131,14 @@ class Connection(RequestHandler):
         """A reset says that something we sent was not read."""
         self._door.inside -= 1
         self.has_left = True
-        is_about_the_answer = isinstance(exc, ConnectionError) and self._is_in_doubt
-        if self.on_unheard and (self.on_heard or is_about_the_answer):
-            self.on_unheard()
-        self.on_heard = self.on_unheard = self._request = None
         if self._head_timer is not None:
             self._head_timer.cancel()
+        is_about_the_answer = isinstance(exc, ConnectionError) and self._is_in_doubt
+        on_unheard = self.on_unheard if self.on_heard or is_about_the_answer else None
+        self.on_heard = self.on_unheard = self._request = None
         super().connection_lost(exc)
+        if on_unheard:
+            on_unheard()
 
     def handle_error(
         self,

@@ -71,7 +71,7 @@ class Store:
         self._look_at_room(db)
 
     def insert(
-        self, db: sqlite3.Connection, appends: Sequence[Sequence[NewEntry]], calls: Sequence[AppCall]
+        self, db: sqlite3.Connection, appends: Sequence[Sequence[NewEntry]], calls: Sequence[AppCall] = ()
     ) -> list[range]:
         """Store all appends of a group, in order, with as few statements as will do; returns each one's numbers."""
         self.calls = [*self.calls, *calls]

@@ -83,7 +83,7 @@ def read_person(segment: str, mapping: Mapping) -> Person:
     written = read_segment(segment, "customer_id", "The customer's identifier")
     kind, value = ("id", written) if mapping.identifiers == "id" else by_shape(written)
     check("customer_id", value, IDENTIFIER_MAX_BYTES)
-    as_segment(written, "customer_id")
+    check_segment(written, "customer_id")
     return Person(written, None if mapping.identifiers == "v1" else kind, value)
 
 
@@ -96,10 +96,15 @@ def read_segment(segment: str, field: str, called: str) -> str:
 
 
 def as_segment(value: str, field: str) -> str:
-    """`value` as one segment of a path. Raises InvalidOperation for what would be taken for a step up on its way."""
+    """`value` as one segment of a path. Raises InvalidOperation."""
+    check_segment(value, field)
+    return person_segment(value)
+
+
+def check_segment(value: str, field: str) -> None:
+    """Raise InvalidOperation for what would be taken for a step up on its way."""
     if value in NO_SEGMENTS:
         raise invalid(f"`{value}` cannot stand in a path", field)
-    return person_segment(value)
 
 
 def check(field: str, value: str, max_bytes: int) -> None:
