@@ -17,7 +17,7 @@ from tests.bench.processes import AS_SHIPPED, bare, pid_of, resident_mb
 from tests.bench.report import Failed, Goal, Outcome, Row
 from tests.support.process import Daemon
 
-P50_MORE_MAX_MS, P99_MORE_MAX_MS, ATTACHED_RATIO_MAX, GROWTH_MAX_MB = 1.0, 5.0, 1.5, 25.0
+P50_MORE_MAX_MS, P99_MORE_MAX_MS, ATTACHED_RATIO_MAX, GROWTH_MAX_MB = 1.0, 5.0, 1.5, 40.0
 SEND = "/v1/send/email"
 HEADERS = {"Authorization": "Bearer app-key", "Content-Type": "application/json"}
 ATTACHED_BYTES = 2_000_000
@@ -102,7 +102,7 @@ async def memory_row(session: ClientSession, pid: int, url: str, body: bytes) ->
         await asyncio.gather(*(call_ms(session, url, body) for _ in range(AT_ONCE)))
     grown_mb = resident_mb(pid, "VmHWM") - before_mb
     return Row(
-        what=f"passthrough, {AT_ONCE} x 2 MB at once: memory more than before",
+        what=f"passthrough, {AT_ONCE} x 2 MB at once ({AT_ONCE * len(body) / 1e6:.0f} MB on their way): memory",
         unit="MB",
         ours=grown_mb,
         goal=Goal(ours_max=GROWTH_MAX_MB),
