@@ -31,6 +31,9 @@ READ_WHOLE_BYTES = 65_536
 NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 """What aiohttp would add by itself."""
 
+REDIRECTS = {301, 302, 303, 307, 308}
+"""Not 304: that answers a question about what the app has already."""
+
 NEVER_OPENED = {"connect", "dns", "tls"}
 
 
@@ -95,7 +98,7 @@ class Passthrough:
                 answer = await self._begin_reading(response)
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as problem:
             raise self._failure(problem, upload) from None
-        if 300 <= answer.status < 400:
+        if answer.status in REDIRECTS:
             self._on_redirect(request, response, authorization)
         took_s = round(self._clock.monotonic() - began, 3)
         self._logger.debug(log.PASSTHROUGH_FORWARDED, method=request.method, status=answer.status, took_s=took_s)

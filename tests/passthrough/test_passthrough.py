@@ -445,6 +445,14 @@ async def test_a_redirect_is_told_to_the_operator_and_does_not_take_our_key_alon
     assert passthrough.failed == 2
 
 
+async def test_what_has_not_changed_is_no_redirect(build, upstream, logger):
+    passthrough, address, _ = await build(upstream.url)
+    upstream.will_say(b"HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n")
+    reply = await ask(address, request("GET", "/v1/x", b"", "Host: localhost", "Authorization: Bearer local"))
+    assert (reply.status, reply.headers["etag"], passthrough.failed) == (304, "x", 0)
+    assert [event for event, _ in logger.told] == [log.PASSTHROUGH_FORWARDED]
+
+
 async def test_a_body_that_upstream_does_not_take_is_its_trouble_and_unknown(build, logger):
     """The app has said it all, or would, were it let: nobody may tell it that nothing was sent."""
     stuck = asyncio.Event()
