@@ -44,12 +44,15 @@ class Claims:
             next_due_at_ms=tables.next_due(db, now_ms) if self._has_parked() else None,
         )
 
-    def settle(self, db: sqlite3.Connection, settled: Sequence[Settled], now_ms: int) -> None:
-        """Keeps `contract.Lease.settle`, within a transaction that may have to be tried again."""
+    def settle(self, db: sqlite3.Connection, settled: Sequence[Settled], *, now_ms: int, died_at_ms: int) -> None:
+        """Keeps `contract.Lease.settle`, within a transaction that may have to be tried again.
+
+        `now_ms` is what due times are on, `died_at_ms` what an operator's watch shows.
+        """
         main = [one for one in settled if one.entry.seq not in self._claimed]
         parked = [one for one in settled if one.entry.seq in self._claimed]
-        self._bury(db, "event", main, now_ms)
-        self._bury(db, "parked", parked, now_ms)
+        self._bury(db, "event", main, died_at_ms)
+        self._bury(db, "parked", parked, died_at_ms)
         self._leave_main(db, main)
         self._leave_parked(db, parked, now_ms)
         self._park(db, main, parked, now_ms)
@@ -126,11 +129,11 @@ class Claims:
         before = (tables.predecessor(db, lane, entry.seq) for lane in entry.lanes)
         return any(seq is not None and seq not in self._claimed for seq in before)
 
-    def _bury(self, db: sqlite3.Connection, table: str, settled: Iterable[Settled], now_ms: int) -> None:
+    def _bury(self, db: sqlite3.Connection, table: str, settled: Iterable[Settled], died_at_ms: int) -> None:
         for one in settled:
             if isinstance(one.settlement, DeadLetter):
-                letter = one.settlement
-                fate = (now_ms, letter.reason, letter.field, letter.message, letter.status)
+                why = one.settlement
+                fate = (died_at_ms, why.reason, why.vendor_reason, why.field, why.message, why.status)
                 self._store.counts["dead"] += tables.bury(db, table, one.entry.seq, one.attempts, fate)
 
     def _leave_main(self, db: sqlite3.Connection, settled: Sequence[Settled]) -> None:
@@ -152,11 +155,14 @@ class Claims:
 
     def _park(self, db: sqlite3.Connection, main: Sequence[Settled], parked: Sequence[Settled], now_ms: int) -> None:
         """Move aside all that is to be parked, then say who of them may leave, and when."""
-        newly = [one for one in main if isinstance(one.settlement, Parked) and tables.park(db, one.entry, one.attempts)]
-        again = [one for one in parked if isinstance(one.settlement, Parked)]
+        newly = [
+            (one, wish)
+            for one in main
+            if isinstance(wish := one.settlement, Parked) and tables.park(db, one.entry, one.attempts, wish.holds)
+        ]
+        again = [(one, wish) for one in parked if isinstance(wish := one.settlement, Parked)]
         self._store.counts["parked"] += len(newly)
-        for one in again:
-            db.execute("UPDATE parked SET attempts = ? WHERE seq = ?", (one.attempts, one.entry.seq))
-        for one in (*newly, *again):
-            if isinstance(one.settlement, Parked):
-                tables.schedule(db, one.entry, one.settlement.due_at_ms, now_ms)
+        for one, wish in again:
+            tables.remember_tries(db, one.entry.seq, one.attempts, wish.holds)
+        for one, wish in (*newly, *again):
+            tables.schedule(db, one.entry, wish.due_at_ms, now_ms)

@@ -74,7 +74,10 @@ class Condition(Struct, frozen=True, kw_only=True):
 
 
 class Lease(Protocol):
-    """The right to claim and settle. Whoever acquires it next takes it away; then each call raises LeaseLost."""
+    """The right to claim and settle. Whoever acquires it next takes it away; then each call raises LeaseLost.
+
+    Due times are on the clock of whoever drains, which need not agree with the store's: `now_ms` says what it shows.
+    """
 
     @property
     def good_until(self) -> float:
@@ -92,11 +95,17 @@ class Lease(Protocol):
         """
         ...
 
-    def settle(self, settled: Sequence[Settled]) -> Awaitable[None]:
+    def settle(self, settled: Sequence[Settled], *, now_ms: int) -> Awaitable[None]:
         """Record what became of claimed entries; returns once all of it is durable, or none of it is.
 
+        `now_ms` is on the clock of `claim`. What may now leave is due by then at the latest, whenever it was accepted.
         Keeps trying while the store cannot be written. A settlement that is repeated changes nothing.
         """
+        ...
+
+
+    def bring_forward(self, *, latest_ms: int) -> Awaitable[None]:
+        """Have nothing parked be due later than that. Raises OutboxUnavailable where the store is closing."""
         ...
 
 
@@ -124,8 +133,24 @@ class Outbox(Protocol):
         """Have it stored again that `call`, which counted as answered, may not have been. Does not wait for it."""
         ...
 
-    async def acquire(self) -> Lease:
-        """Wait for the right to drain. Nothing counts as claimed in a new lease."""
+    def learnt(self) -> bytes:
+        """What was noted last of Customer.io's ways, before a restart too; b"" if nothing ever was."""
+        ...
+
+    def note_learnt(self, learnt: bytes) -> None:
+        """Have it written down with the next commit; does not wait, and makes no commit of its own.
+
+        Closing writes it as well; a crash before the next commit leaves what was written before. Each commit
+        carries it, so it should be small: hundreds of bytes.
+        """
+        ...
+
+    async def acquire(self, *, now_ms: int, wait_max_ms: int) -> Lease:
+        """Wait for the right to drain. Nothing counts as claimed in a new lease.
+
+        Nothing that is parked is due later than `now_ms` + `wait_max_ms`: a clock that was set back while we were away
+        must not hold anybody for hours. Raises OutboxUnavailable when the store closes first.
+        """
         ...
 
     def watch(self, callback: Callable[[], None]) -> None:
@@ -172,13 +197,14 @@ class Outbox(Protocol):
 
 
 class Dead(Struct, frozen=True, kw_only=True):
-    """A dead letter. Times are Unix milliseconds."""
+    """A dead letter, and why: `reason` in our word, what follows it in Customer.io's. Times are Unix milliseconds."""
 
     seq: int
     kind: str
     accepted_at_ms: int
     died_at_ms: int
     reason: str
+    vendor_reason: str
     field: str
     message: str
     status: int | None

@@ -64,7 +64,10 @@ def unpack_calls(packed: bytes) -> list[AppCall]:
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """A stored operation, in the hands of the drain. `seq` orders it; `attempts` counts requests it was in."""
+    """A stored operation, in the hands of the drain. `seq` orders it; `attempts` counts requests it was in.
+
+    `holds` says how often it was held for its own trouble; only of what comes from among the parked it can be above 0.
+    """
 
     seq: int
     lanes: tuple[int, ...]
@@ -75,6 +78,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     replays: int
     traceparent: str | None
     body: bytes
+    holds: int = 0
 
 
 class Delivered(Struct, frozen=True):
@@ -82,9 +86,13 @@ class Delivered(Struct, frozen=True):
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
-    """We gave up on it. `reason` is ours, from a short list; `field` and `message` are Customer.io's words."""
+    """We gave up on it. `reason` is ours, from a short list.
+
+    `vendor_reason`, `field` and `message` are Customer.io's words, "" where it said nothing.
+    """
 
     reason: str
+    vendor_reason: str = ""
     field: str = ""
     message: str = ""
     status: int | None = None
@@ -94,10 +102,12 @@ class Parked(Struct, frozen=True):
     """Moved aside, with its lanes, so that others pass.
 
     One that is the first in its lanes comes back at `due_at_ms` at the earliest. Any other, and one without a time,
-    comes back as soon as what is parked before it has left.
+    comes back as soon as what is parked before it has left. `holds` is what the store should remember of how often
+    the entry was held for its own trouble, in place of what it knew.
     """
 
     due_at_ms: int | None = None
+    holds: int = 0
 
 
 class Released(Struct, frozen=True):

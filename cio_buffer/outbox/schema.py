@@ -9,7 +9,7 @@ import sqlite3
 from sqlite_utils import Database, Migrations
 
 APPLICATION_ID = 0x63696F62  # "ciob"
-VERSION = 2
+VERSION = 3
 """Raised with every migration: an older version of ours must not open a newer file."""
 
 migrations = Migrations("cio_buffer")
@@ -63,6 +63,14 @@ def create_outbox(db: Database) -> None:
 def remember_calls(db: Database) -> None:
     """Calls whose answers may be lost: in the ledger's row, which each commit writes anyway."""
     db.execute("ALTER TABLE ledger ADD COLUMN unanswered BLOB NOT NULL DEFAULT x''")
+
+
+@migrations()
+def outlast_bad_days(db: Database) -> None:
+    """How often an entry was held, why Customer.io refused it, and what we have learnt of Customer.io."""
+    db.execute("ALTER TABLE parked ADD COLUMN holds INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE dead ADD COLUMN vendor_reason TEXT NOT NULL DEFAULT ''")  # theirs; `reason` is ours
+    db.execute("ALTER TABLE ledger ADD COLUMN learnt BLOB NOT NULL DEFAULT x''")
 
 
 def migrate(connection: sqlite3.Connection) -> bool:

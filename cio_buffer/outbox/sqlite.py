@@ -82,10 +82,18 @@ class SqliteOutbox:
         if any(call.is_answered for call in self._store.committed_calls):
             self._submit(Job(kind="write", future=self._loop.create_future())).add_done_callback(look_at)
 
-    async def acquire(self) -> "SqliteLease":
-        """There is nobody to wait for: the process that owns the file drains it."""
+    def learnt(self) -> bytes:
+        return self._store.learnt
+
+    def note_learnt(self, learnt: bytes) -> None:
+        self._store.learnt = learnt
+
+    async def acquire(self, *, now_ms: int, wait_max_ms: int) -> "SqliteLease":
+        """There is nobody to wait for but the writer: the process that owns the file drains it."""
         self._fence += 1
-        return SqliteLease(self, self._fence, Claims(self._store), self._clock)
+        lease = SqliteLease(self, self._fence, Claims(self._store), self._clock)
+        await self.run(lambda db: tables.bring_forward(db, now_ms + wait_max_ms))
+        return lease
 
     def watch(self, callback: Callable[[], None]) -> None:
         self._watchers.append(callback)
@@ -166,14 +174,21 @@ class SqliteLease:
 
         return self._outbox.run(claim, kind="claim")
 
-    def settle(self, settled: Sequence[Settled]) -> Awaitable[None]:
-        now_ms = int(self._clock.now() * 1000)
+    def settle(self, settled: Sequence[Settled], *, now_ms: int) -> Awaitable[None]:
+        died_at_ms = int(self._clock.now() * 1000)
 
         def settle(db: sqlite3.Connection) -> None:
             self._outbox.check_fence(self._number)
-            self._claims.settle(db, settled, now_ms)
+            self._claims.settle(db, settled, now_ms=now_ms, died_at_ms=died_at_ms)
 
         return self._outbox.run(settle)
+
+    def bring_forward(self, *, latest_ms: int) -> Awaitable[None]:
+        def bring_forward(db: sqlite3.Connection) -> None:
+            self._outbox.check_fence(self._number)
+            tables.bring_forward(db, latest_ms)
+
+        return self._outbox.run(bring_forward)
 
 
 def look_at(future: asyncio.Future[Any]) -> None:

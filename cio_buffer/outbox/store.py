@@ -45,6 +45,9 @@ class Store:
         self.calls: list[AppCall] = []
         self.committed_calls: list[AppCall] = []
         self.calls_before: list[AppCall] = []
+        self.learnt = b""
+        self._learnt_saving = b""
+        self._learnt_committed = b""
         self.bytes_used = 0
         self.no_room = ""
         self.was_migrated = False
@@ -64,6 +67,7 @@ class Store:
         self.committed = dict(self.counts)
         self.calls = self._recent(unpack_calls(tables.load_unanswered(db)))
         self.committed_calls, self.calls_before = self.calls, self.calls
+        self.learnt = self._learnt_committed = tables.load_learnt(db)
         self.committed_seq = max(self.counts["seq_reserved"], tables.highest_seq(db))
         self.next_seq = self.committed_seq + 1
         # The second line of defence, far behind the quota: parking and dying need pages too, and must not fail for it.
@@ -107,11 +111,12 @@ class Store:
         elif self.counts == self.committed:
             self.counts["seq_reserved"] += 1  # of a row that stays the same SQLite writes nothing
         self.calls = self._recent(self.calls)
-        tables.save_counts(db, self.counts, pack_calls(self.calls))
+        self._learnt_saving = self.learnt  # once: another may be noted before the commit has returned
+        tables.save_counts(db, self.counts, pack_calls(self.calls), self._learnt_saving)
 
     def after_commit(self, db: sqlite3.Connection) -> None:
         self.committed, self.committed_calls = dict(self.counts), self.calls
-        self.committed_seq = self.next_seq - 1
+        self.committed_seq, self._learnt_committed = self.next_seq - 1, self._learnt_saving
         with suppress(OSError):  # it is committed, whatever befalls the housekeeping
             if size_of(self._wal) > self._checkpoint_at:
                 self._checkpoint(db)
@@ -123,18 +128,31 @@ class Store:
                 self._look_at_room(db)
 
     def after_rollback(self) -> None:
-        """Forget what was counted. Numbers that were given out stay unused."""
+        """Forget what was counted. Numbers that were given out stay unused; what was learnt awaits the next commit."""
         self.counts, self.calls = dict(self.committed), self.committed_calls
 
     def close(self, db: sqlite3.Connection) -> None:
-        """Empty the WAL if nobody reads it, and let go."""
+        """Write down what was learnt since the last commit, empty the WAL if nobody reads it, and let go."""
         try:
             db.execute("PRAGMA busy_timeout = 0").fetchall()
+            self._save_learnt(db)
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error:
             pass  # the WAL keeps it all; the next start empties it
         finally:
             db.close()
+
+    def _save_learnt(self, db: sqlite3.Connection) -> None:
+        """One last commit, if it has something to say. It is no promise, so nobody hears where that fails."""
+        if self.learnt == self._learnt_committed:
+            return
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            self.before_commit(db)
+            db.execute("COMMIT")
+        except sqlite3.Error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
 
     def _recent(self, calls: Sequence[AppCall]) -> list[AppCall]:
         """Those that may still be repeated: not answered for certain, and not old."""

@@ -10,6 +10,8 @@ from functools import cache
 from itertools import chain
 from operator import attrgetter
 
+from msgspec import structs
+
 from cio_buffer.outbox.entry import Entry, NewEntry, unpack_lanes
 
 INSERT_COLUMNS = ("seq", "lanes", "kind", "accepted_at_ms", "route", "call", "traceparent", "body")
@@ -17,6 +19,7 @@ MOVED_COLUMNS = (
     "seq, lanes, kind, accepted_at_ms, route, call, traceparent, attempts, replays, origin, body"  # all that is stored
 )
 ENTRY_COLUMNS = "seq, lanes, kind, accepted_at_ms, call, attempts, replays, traceparent, body"
+FATE_COLUMNS = "died_at_ms, reason, vendor_reason, field, message, status"
 INSERT_ROWS_MAX = 512
 INSERT_ROWS_EXACT = 64
 """Few, big statements: each one has to win back the GIL from the event loop, which gives it up only every so often.
@@ -61,10 +64,16 @@ def read_main(db: sqlite3.Connection, *, after: int, limit: int, max_bytes: int)
 def read_parked(db: sqlite3.Connection, seqs: Iterable[int]) -> list[Entry]:
     """Those of `seqs` that are parked, ascending."""
     rows = db.execute(
-        f"SELECT {ENTRY_COLUMNS} FROM parked WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
+        f"SELECT holds, {ENTRY_COLUMNS} FROM parked WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
         (json_list(seqs),),
     )
-    return [read_entry(row) for row in rows]
+    return [read_held(holds, row) for holds, *row in rows]
+
+
+def read_held(holds: int, row: Sequence[object]) -> Entry:
+    """One row of ENTRY_COLUMNS, and what only a parked entry has: the main lane's pays nothing for it."""
+    entry = read_entry(row)
+    return structs.replace(entry, holds=holds) if holds else entry
 
 
 def read_entry(row: Sequence[object]) -> Entry:
@@ -103,16 +112,21 @@ def consecutive_runs(seqs: Sequence[int]) -> Iterator[tuple[int, int]]:
             start = end
 
 
-def park(db: sqlite3.Connection, entry: Entry, attempts: int) -> int:
+def park(db: sqlite3.Connection, entry: Entry, attempts: int, holds: int) -> int:
     """Move one entry of the main lane aside, without a time; returns 1, or 0 if it was not there."""
     moved = db.execute(
         f"INSERT INTO parked ({MOVED_COLUMNS}) SELECT {MOVED_COLUMNS} FROM event WHERE seq = ?", (entry.seq,)
     ).rowcount
     if moved:
-        db.execute("UPDATE parked SET attempts = ? WHERE seq = ?", (attempts, entry.seq))
+        remember_tries(db, entry.seq, attempts, holds)
         db.executemany("INSERT INTO parked_lane VALUES (?, ?)", [(lane, entry.seq) for lane in entry.lanes])
         db.execute("DELETE FROM event WHERE seq = ?", (entry.seq,))
     return moved
+
+
+def remember_tries(db: sqlite3.Connection, seq: int, attempts: int, holds: int) -> None:
+    """Write down how often a parked entry was in a request, and how often it was held."""
+    db.execute("UPDATE parked SET attempts = ?, holds = ? WHERE seq = ?", (attempts, holds, seq))
 
 
 def delete_parked(db: sqlite3.Connection, entry: Entry) -> int:
@@ -122,10 +136,10 @@ def delete_parked(db: sqlite3.Connection, entry: Entry) -> int:
 
 
 def bury(db: sqlite3.Connection, table: str, seq: int, attempts: int, fate: Sequence[object]) -> int:
-    """Copy an entry from `table` among the dead letters. `fate`: died_at_ms, reason, field, message, status."""
+    """Copy an entry from `table` among the dead letters. `fate`: a value for each of FATE_COLUMNS."""
     buried = db.execute(
-        f"""INSERT OR IGNORE INTO dead ({MOVED_COLUMNS}, died_at_ms, reason, field, message, status)
-            SELECT {MOVED_COLUMNS}, ?, ?, ?, ?, ? FROM {table} WHERE seq = ?""",
+        f"""INSERT OR IGNORE INTO dead ({MOVED_COLUMNS}, {FATE_COLUMNS})
+            SELECT {MOVED_COLUMNS}, ?, ?, ?, ?, ?, ? FROM {table} WHERE seq = ?""",
         (*fate, seq),
     ).rowcount
     if buried:
@@ -199,6 +213,12 @@ def due(db: sqlite3.Connection, *, is_v1: bool, now_ms: int, limit: int) -> list
     return [seq for (seq,) in rows]
 
 
+def bring_forward(db: sqlite3.Connection, latest_ms: int) -> None:
+    """Have nothing parked due later than that. By the index: what is due earlier is not even looked at."""
+    for is_v1 in (0, 1):
+        db.execute("UPDATE parked SET due_at_ms = ? WHERE is_v1 = ? AND due_at_ms > ?", (latest_ms, is_v1, latest_ms))
+
+
 def next_due(db: sqlite3.Connection, now_ms: int) -> int | None:
     """The first time after `now_ms` at which a parked entry comes due."""
     times = [
@@ -220,10 +240,17 @@ def load_unanswered(db: sqlite3.Connection) -> bytes:
     return packed
 
 
-def save_counts(db: sqlite3.Connection, counts: dict[str, int], unanswered: bytes) -> None:
+def load_learnt(db: sqlite3.Connection) -> bytes:
+    """What was noted of Customer.io in the ledger's row."""
+    learnt: bytes = db.execute("SELECT learnt FROM ledger").fetchone()[0]
+    return learnt
+
+
+def save_counts(db: sqlite3.Connection, counts: dict[str, int], unanswered: bytes, learnt: bytes) -> None:
     """Write the ledger's row, in the transaction of what it counts and of the calls that brought it."""
     names = ", ".join(f"{name} = ?" for name in COUNTED)
-    db.execute(f"UPDATE ledger SET {names}, unanswered = ?", [*(counts[name] for name in COUNTED), unanswered])
+    values = [*(counts[name] for name in COUNTED), unanswered, learnt]
+    db.execute(f"UPDATE ledger SET {names}, unanswered = ?, learnt = ?", values)
 
 
 def highest_seq(db: sqlite3.Connection) -> int:
