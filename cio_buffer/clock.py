@@ -42,3 +42,14 @@ class SystemClock:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await event.wait()
+
+
+class SteadyTime:
+    """Unix seconds that never jump: what a clock said at the start, and what has passed since."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset_s = clock.now() - clock.monotonic()
+
+    def now(self) -> float:
+        return self._clock.monotonic() + self._offset_s

@@ -5,10 +5,11 @@ from heapq import heappop, heappush
 from msgspec import Struct
 
 from cio_buffer.delivery.claimed import Claimed, State
+from cio_buffer.delivery.ready import ReadyQueue
 from cio_buffer.upstream.track import batch_bytes
 
-Queue = list[tuple[int, Claimed]]
-"""A heap by `seq`: first accepted, first sent."""
+Joinable = list[tuple[int, Claimed]]
+"""A heap by `seq` of those that wait only for members of the batch."""
 
 
 class BatchLimits(Struct, frozen=True, kw_only=True):
@@ -19,23 +20,22 @@ class BatchLimits(Struct, frozen=True, kw_only=True):
     same_lane: bool
 
 
-def form_batch(ready: Queue, limits: BatchLimits) -> list[Claimed]:
-    """Take from `ready` what leaves in one request, in order of acceptance.
+def form_batch(ready: ReadyQueue, limits: BatchLimits) -> list[Claimed]:
+    """Take from `ready`, all of equal `company_max`, what leaves in one request, in order of acceptance.
 
-    What waits only for entries of this very batch joins it behind them. Those whose last company was refused ride
-    with their like, in the company that is left to them.
+    What waits only for entries of this very batch joins it behind them.
     """
     batch: list[Claimed] = []
-    joinable: Queue = []
+    joinable: Joinable = []
     bodies_bytes = 0
-    while source := first_of(ready, joinable):
-        candidate = source[0][1]
+    while ready or joinable:
+        is_from_ready = not joinable or (len(ready) > 0 and ready.first.seq < joinable[0][0])
+        candidate = ready.first if is_from_ready else joinable[0][1]
         bodies_bytes += len(candidate.body)
-        if batch and not fits(candidate, batch, bodies_bytes, limits):
+        if batch and not fits(batch, bodies_bytes, limits):
             break
-        heappop(source)
-        batch.append(candidate)
-        if limits.same_lane:
+        batch.append(ready.pop() if is_from_ready else heappop(joinable)[1])
+        if candidate.followers and limits.same_lane:
             free_followers(candidate, joinable)
     for member in batch:
         member.state = State.IN_FLIGHT
@@ -44,31 +44,27 @@ def form_batch(ready: Queue, limits: BatchLimits) -> list[Claimed]:
     return batch
 
 
-def first_of(ready: Queue, joinable: Queue) -> Queue | None:
-    """The queue whose head was accepted first."""
-    if ready and joinable:
-        return min(ready, joinable)
-    return ready or joinable or None
-
-
-def fits(candidate: Claimed, batch: list[Claimed], bodies_bytes: int, limits: BatchLimits) -> bool:
-    company_max = batch[0].company_max
+def fits(batch: list[Claimed], bodies_bytes: int, limits: BatchLimits) -> bool:
+    """Whether one more may join, with which the bodies would have so many bytes."""
+    count = len(batch)
     return (
-        candidate.company_max == company_max
-        and len(batch) < min(limits.entries_max, company_max)
-        and batch_bytes(bodies_bytes, len(batch) + 1) <= limits.bytes_max
+        count < limits.entries_max
+        and count < batch[0].company_max
+        and batch_bytes(bodies_bytes, count + 1) <= limits.bytes_max
     )
 
 
-def free_followers(member: Claimed, joinable: Queue) -> None:
+def free_followers(member: Claimed, joinable: Joinable) -> None:
     """Let those join that now wait for nothing outside the batch.
 
     Behind an anonymous event only its like: v2 may refuse them all, and then they leave as v1 before anything else.
+    Whoever is under suspicion rides with their like, in the company that is left to them.
     """
     is_anonymous = member.is_anonymous
     for follower in member.followers:
         if is_anonymous and not follower.is_anonymous:
             continue
         follower.joined_by += 1
-        if follower.joined_by == follower.waits_for and follower.call is None and follower.state is State.WAITING:
-            heappush(joinable, (follower.entry.seq, follower))
+        is_like = follower.call is None and follower.company_max == member.company_max
+        if follower.joined_by == follower.waits_for and is_like and follower.state is State.WAITING:
+            heappush(joinable, (follower.seq, follower))

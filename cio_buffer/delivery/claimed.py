@@ -24,9 +24,11 @@ class Claimed(Struct, eq=False, kw_only=True, weakref=False):
 
     `waits_for` counts, lane by lane, the entries next before it; `followers` are those next behind it. `company_max`
     is how many may share its next request: halved when a batch is refused and nobody knows whose fault it is.
+    `has_failed`: a request it was in met trouble that was not said to be its own.
     """
 
     entry: Entry
+    seq: int
     is_from_parked: bool
     claimed_at: float
     attempts: int
@@ -36,6 +38,7 @@ class Claimed(Struct, eq=False, kw_only=True, weakref=False):
     waits_for: int = 0
     joined_by: int = 0
     company_max: int = maxsize
+    has_failed: bool = False
     followers: list["Claimed"] = []
 
     @property

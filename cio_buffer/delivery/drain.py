@@ -8,13 +8,13 @@ from math import inf
 from msgspec import Struct, structs
 from structlog.typing import FilteringBoundLogger
 
-from cio_buffer.clock import Clock
+from cio_buffer.clock import Clock, SteadyTime
 from cio_buffer.delivery.batching import BatchLimits
 from cio_buffer.delivery.claimed import Claimed
 from cio_buffer.delivery.lanes import Leaving, OrderWatch, Window, WindowLimits
 from cio_buffer.delivery.pacing import Pacing
-from cio_buffer.delivery.retry import Again, HeldBack, InV1, RetryPolicy
-from cio_buffer.delivery.verdict import Verdict, judge
+from cio_buffer.delivery.retry import Again, Circumstances, HeldBack, InV1, RetryPolicy
+from cio_buffer.delivery.verdict import DELIVERED, Meaning, Verdict, judge
 from cio_buffer.errors import LeaseLost, OutboxUnavailable
 from cio_buffer.outbox.contract import Lease, Outbox, Room
 from cio_buffer.outbox.entry import DeadLetter, Delivered, Settled
@@ -22,11 +22,13 @@ from cio_buffer.telemetry import log
 from cio_buffer.telemetry.recent import Recent
 from cio_buffer.upstream.track import batch_request, v1_request
 from cio_buffer.upstream.transport import Reply, Request, Transport
+from cio_buffer.upstream.troubles import hint_for
 
 CLAIM_ENTRIES_MAX = 2_000
 """How many are asked for at a time: while they are read, 0.7 µs each, the store's thread commits nothing."""
 
 CLAIM_RETRY_S = 1.0
+TAKEN_IN = Delivered()
 
 
 class DrainLimits(Struct, frozen=True, kw_only=True):
@@ -56,11 +58,12 @@ class Drain:
         self._outbox, self._transport = outbox, transport
         self._retry, self._limits = retry, limits
         self._clock, self._chance, self._logger = clock, chance, logger
+        self._steady = SteadyTime(clock)
         self._lease: Lease | None = None
         self._window = Window(limits.window)
         self._flights: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._may_claim = True
+        self._may_claim, self._is_at_end = True, False
         self._problem: BaseException | None = None
         self._next_due_at_ms: int | None = None
         self._was_v1 = False
@@ -68,6 +71,10 @@ class Drain:
         self.pacing = pacing
         self.order = OrderWatch()
         self.in_flight_entries = self.in_flight_parked = 0
+        self.ambiguous = 0
+        """Operations since the start whose answer was lost: perhaps taken in, and sent again under the same ids."""
+        self._v1_behind_since: float | None = None
+        self._is_mended = False
         self.recent = Recent(window_s=300.0)
         self.delivered = Recent(window_s=10.0)
         outbox.watch(self._on_change)
@@ -105,13 +112,24 @@ class Drain:
             self._start_over()
         except OutboxUnavailable:
             self._may_claim = True  # the store cannot be read just now; `_idle_s` says when to ask again
-        if not (self.pacing.failures and self._window.has_untried):
+        if self._window.has_tried and not self._others_come_first() and not self.pacing.retry_wait_s(self._now()):
             self._window.retry()
         sent = 0
         while self._lease and self._may_start(self._lease) and (batch := self._next()):
             self._start(batch, self._lease)
             sent += 1
         return sent
+
+    def try_now(self) -> None:
+        """Something was mended: do not wait any longer to find out, neither for everything nor for one lane."""
+        self.pacing.try_now(self._now())
+        self._is_mended = True
+        self._on_change()
+
+    @property
+    def v1_behind_s(self) -> float:
+        """For how long there have been more calls that leave alone than could leave; 0 while there are not."""
+        return 0.0 if self._v1_behind_since is None else self._now() - self._v1_behind_since
 
     async def flights(self) -> None:
         """Wait until nothing is under way."""
@@ -126,8 +144,9 @@ class Drain:
         """Whether the last effort is over: its time, or all that could be sent."""
         if self._stop_at is None:
             return False
-        is_done = not self._flights and (self.pacing.hold is not None or not len(self._window))
-        return is_done or self._clock.monotonic() >= self._stop_at
+        is_vain = self.pacing.hold is not None or (self.pacing.is_failing and not self._window.has_untried)
+        is_done = not self._flights and (is_vain or not len(self._window))
+        return is_done or self._now() >= self._stop_at
 
     def _on_change(self) -> None:
         self._may_claim = True
@@ -142,15 +161,21 @@ class Drain:
 
     async def _claim(self) -> None:
         if self._lease is None:
-            self._lease = await self._outbox.acquire()
+            self._lease = await self._outbox.acquire(now_ms=self._now_ms(), wait_max_ms=self._retry.wait_max_ms)
+            self.pacing.recall(self._outbox.learnt())
+        if self._is_mended:
+            self._is_mended = False
+            await self._lease.bring_forward(latest_ms=self._now_ms())
         if self._next_due_at_ms is not None and self._now_ms() >= self._next_due_at_ms:
             self._may_claim, self._next_due_at_ms = True, None
         while self._may_claim and (room := self._room()):
             self._may_claim = False
             claim = await self._lease.claim(room, now_ms=self._now_ms())
+            self._is_at_end = claim.is_at_end
+            self._v1_behind_since = (self._v1_behind_since or self._now()) if claim.is_v1_due else None
             self._may_claim |= bool(claim.main) and not claim.is_at_end
             self._next_due_at_ms = claim.next_due_at_ms
-            leaving = self._window.admit(claim, now=self._clock.monotonic())
+            leaving = self._window.admit(claim, now=self._now())
             if leaving:
                 self._spawn(self._settle_aside(leaving, self._lease))
 
@@ -162,52 +187,65 @@ class Drain:
             return None
         return structs.replace(room, main_entries=min(room.main_entries, CLAIM_ENTRIES_MAX))
 
+    def _now(self) -> float:
+        return self._clock.monotonic()
+
     def _now_ms(self) -> int:
-        return int(self._clock.now() * 1000)
+        """Unix milliseconds as the drain counts them: whoever sets the clock makes nobody wait, and nobody hurry."""
+        return int(self._steady.now() * 1000)
+
+    def _others_come_first(self) -> bool:
+        """Whether, of all that may leave, what has not failed yet is to be tried before what has."""
+        return self.pacing.is_failing and self._window.has_untried
 
     def _may_start(self, lease: Lease) -> bool:
-        now = self._clock.monotonic()
+        now = self._now()
         return self.pacing.wait_s(now) == 0.0 and now + self._limits.request_timeout_s < lease.good_until
 
     def _next(self) -> list[Claimed]:
         """What leaves in the next request. Calls that leave alone take turns with batches."""
-        is_batch_due = self._is_batch_due()
+        is_batch_due = self._batch_due_in_s() <= 0.0
         if self._window.has_v1 and not (self._was_v1 and is_batch_due):
             self._was_v1 = True
             return [self._window.take_v1()]
         self._was_v1 = False
         return self._window.take_batch(self._limits.batch) if is_batch_due else []
 
-    def _is_batch_due(self) -> bool:
-        """Full, or one of its entries has waited long enough for company."""
-        entries, size, since = self._window.ready_batch()
-        limits = self._limits.batch
-        if since is None or entries >= limits.entries_max or size >= limits.bytes_max:
-            return since is not None
-        return self._stop_at is not None or self._clock.monotonic() - since >= self._limits.linger_s
+    def _batch_due_in_s(self) -> float:
+        """When the next batch may leave: at once if it is full, else when it has waited long enough for company.
+
+        While the store has more than is in hand, company is sure to come: what is under way makes room for it.
+        """
+        ready = self._window.ready_batch(self._limits.batch)
+        if ready.since is None:
+            return inf
+        if ready.is_full or self._stop_at is not None:
+            return 0.0
+        if self._flights and not self._is_at_end:
+            return inf
+        return max(ready.since + self._limits.linger_s - self._now(), 0.0)
 
     def _idle_s(self) -> float | None:
         """How long nothing can happen by itself: until a batch has lingered, the rate allows, or a lane comes due."""
-        now = self._clock.monotonic()
-        waits: list[float] = []
-        _, _, since = self._window.ready_batch()
-        if self._window.has_v1 or since is not None:
-            linger_s = 0.0 if self._window.has_v1 or since is None else since + self._limits.linger_s - now
-            waits.append(max(self.pacing.wait_s(now), linger_s))
+        now = self._now()
+        due_in_s = 0.0 if self._window.has_v1 else self._batch_due_in_s()
+        waits = [max(self.pacing.wait_s(now), due_in_s)]
+        if self._window.has_tried and not self._others_come_first():
+            waits.append(max(self.pacing.wait_s(now), self.pacing.retry_wait_s(now)))
         if self._next_due_at_ms is not None:
-            waits.append(max(self._next_due_at_ms / 1000 - self._clock.now(), 0.0))
+            waits.append(max((self._next_due_at_ms - self._now_ms()) / 1000, 0.0))
         if self._may_claim:
             waits.append(CLAIM_RETRY_S)
         if self._stop_at is not None:
             waits.append(max(self._stop_at - now, 0.0))
-        shortest = min(waits, default=inf)
+        shortest = min(waits)
         return None if shortest == inf else shortest
 
     def _start(self, batch: list[Claimed], lease: Lease) -> None:
-        now = self._clock.monotonic()
+        now = self._now()
         self.pacing.started(now)
         self._count_in_flight(batch, +1)
-        self.order.sent(claimed.entry for claimed in batch)
+        self.order.sent([claimed.entry for claimed in batch])
         self._spawn(self._fly(batch, request_for(batch), lease, sent_at=now))
 
     def _count_in_flight(self, batch: Sequence[Claimed], sign: int) -> None:
@@ -229,35 +267,42 @@ class Drain:
         """One request, from its sending until its entries are settled: until then it keeps its slot and its lanes."""
         try:
             reply = await self._transport.send(request)
-            verdicts = judge(reply, entries=len(batch), is_v1=batch[0].call is not None, now=self._clock.now())
-            is_its_own = not (self.pacing.failures and self._window.has_untried)
-            self._learn(reply, verdicts[0], sent_at=sent_at, entries=len(batch))
-            await self._settle(batch, verdicts, lease, is_its_own=is_its_own)
+            first, is_trusted = batch[0], self.pacing.is_trusted
+            verdicts = judge(
+                reply,
+                entries=len(batch),
+                is_v1=first.call is not None,
+                others_pass=first.has_failed and is_trusted,
+                now=self._clock.now(),
+            )
+            at = Circumstances(
+                company=len(batch),
+                is_its_own=not self._others_come_first(),
+                now=self._steady.now(),
+                wall_now=self._clock.now(),
+            )
+            self._learn(reply, verdicts[0], batch, sent_at=sent_at)
+            await self._settle(batch, verdicts, lease, at)
         finally:
             self.pacing.ended()
             if lease is self._lease:
                 self._count_in_flight(batch, -1)
 
-    async def _settle(
-        self, batch: list[Claimed], verdicts: Sequence[Verdict], lease: Lease, *, is_its_own: bool
-    ) -> None:
+    async def _settle(self, batch: list[Claimed], verdicts: Sequence[Verdict], lease: Lease, at: Circumstances) -> None:
         """Turn verdicts into settlements, and have those that end a claim written."""
         leaving: Leaving = []
         again: list[Claimed] = []
-        aside: list[tuple[Claimed, int]] = []
+        aside: list[tuple[Claimed, HeldBack]] = []
         for claimed, verdict in zip(batch, verdicts, strict=True):
+            if verdict is DELIVERED:  # as nearly all are: what follows takes 2 µs an entry
+                leaving.append((claimed, TAKEN_IN))
+                continue
             claimed.attempts += not verdict.is_blameless
-            outcome = self._retry.settle(
-                claimed,
-                verdict,
-                company=len(batch),
-                is_its_own=is_its_own,
-                now=self._clock.now(),
-                jitter=self._chance.random(),
-            )
+            claimed.has_failed |= verdict.is_trouble
+            outcome = self._retry.settle(claimed, verdict, at, jitter=self._chance.random())
             match outcome:
-                case HeldBack(until_ms):
-                    aside.append((claimed, until_ms))
+                case HeldBack():
+                    aside.append((claimed, outcome))
                     self._logger.debug(log.ENTRY_RETRY_SCHEDULED, seq=claimed.entry.seq, reason=verdict.reason)
                 case Again(company_max):
                     claimed.company_max = company_max
@@ -269,9 +314,9 @@ class Drain:
                     leaving.append((claimed, outcome))
         if lease is not self._lease:
             return
-        for claimed, until_ms in aside:
-            leaving += self._window.park(claimed, until_ms)
-        self._window.give_back(again, is_tried=self.pacing.failures > 0)
+        for claimed, held in aside:
+            leaving += self._window.park(claimed, held.until_ms, held.holds)
+        self._window.give_back(again, is_tried=verdicts[0].is_trouble)
         await self._settle_aside(leaving, lease)
 
     async def _settle_aside(self, leaving: Leaving, lease: Lease) -> None:
@@ -280,41 +325,57 @@ class Drain:
             return
         settled = [Settled(claimed.entry, outcome, claimed.attempts) for claimed, outcome in leaving]
         try:
-            await lease.settle(settled)
+            await lease.settle(settled, now_ms=self._now_ms())
         except LeaseLost:
             if lease is self._lease:
                 self._start_over()
             return
         except OutboxUnavailable:
             return  # the store is closing; what it did not write, it still has
-        self.order.delivered(one.entry for one in settled if isinstance(one.settlement, Delivered))
+        self.order.delivered([one.entry for one in settled if one.settlement is TAKEN_IN])
         if lease is self._lease:
-            self._window.leave(claimed for claimed, _ in leaving)
+            self._window.leave([claimed for claimed, _ in leaving])
         self._report(settled)
 
-    def _learn(self, reply: Reply, verdict: Verdict, *, sent_at: float, entries: int) -> None:
+    def _learn(self, reply: Reply, verdict: Verdict, batch: Sequence[Claimed], *, sent_at: float) -> None:
         """Let a reply slow us down or speed us up, and say so when that changes anything."""
-        now, before = self._clock.monotonic(), self.pacing.hold
+        now, before = self._now(), self._held_for()
         self.recent.add(str(reply.status or reply.trouble), now)
-        self.pacing.answered(verdict, sent_at=sent_at, now=now, jitter=self._chance.random())
-        self._logger.debug(log.BATCH_SENT, entries=entries, status=reply.status, trouble=reply.trouble)
-        after = self.pacing.hold
-        if before == after:
+        self.ambiguous += len(batch) if verdict.meaning is Meaning.AMBIGUOUS else 0
+        self.pacing.answered(
+            verdict,
+            sent_at=sent_at,
+            now=now,
+            jitter=self._chance.random(),
+            is_suspect=len(batch) == 1 and batch[0].has_failed,
+        )
+        self._outbox.note_learnt(self.pacing.learnt())
+        self._logger.debug(log.BATCH_SENT, entries=len(batch), status=reply.status, trouble=reply.trouble)
+        if before != self._held_for():
+            self._report_hold(reply, was=before, now=now)
+
+    def _held_for(self) -> str | None:
+        """For which trouble everything is held; None while it is not."""
+        return self.pacing.trouble if self.pacing.hold else None
+
+    def _report_hold(self, reply: Reply, *, was: str | None, now: float) -> None:
+        """Say that everything is held, why, and what to do; or that it is over."""
+        trouble, wait_s = self._held_for(), self.pacing.next_try_in_s(now)
+        if trouble is None:
+            self._logger.info(log.UPSTREAM_RECOVERED, was=was)
             return
-        wait_s = self.pacing.next_try_in_s(now)
-        if after is None:
-            self._logger.info(log.UPSTREAM_RECOVERED, was=before)
-        elif after == "credentials":
-            self._logger.error(log.UPSTREAM_CREDENTIALS_REJECTED, status=reply.status, next_try_in_s=wait_s)
+        hint, said = hint_for(trouble), self._logger.warning
+        if self.pacing.hold == "credentials":
+            event, said = log.UPSTREAM_CREDENTIALS_REJECTED, self._logger.error
         else:
-            event = log.UPSTREAM_THROTTLED if reply.status == 429 else log.UPSTREAM_FAILING
-            self._logger.warning(event, reason=verdict.reason, status=reply.status, next_try_in_s=wait_s)
+            event = log.UPSTREAM_THROTTLED if trouble == "throttled" else log.UPSTREAM_FAILING
+        said(event, reason=trouble, status=reply.status, next_try_in_s=wait_s, hint=hint)
 
     def _report(self, settled: Sequence[Settled]) -> None:
         """Count what left, and name what died: without its words, which may hold personal data."""
-        gone = sum(isinstance(one.settlement, Delivered) for one in settled)
-        self.delivered.add("delivered", self._clock.monotonic(), gone)
-        for one in settled:
+        others = [one for one in settled if one.settlement is not TAKEN_IN]
+        self.delivered.add("delivered", self._now(), len(settled) - len(others))
+        for one in others:
             if isinstance(one.settlement, DeadLetter):
                 reason = one.settlement.reason
                 self._logger.warning(log.ENTRY_DEAD_LETTERED, seq=one.entry.seq, kind=one.entry.kind, reason=reason)

@@ -6,12 +6,14 @@ rules were model-checked; ARCHITECTURE.md, "Lanes", says what goes wrong without
 
 from collections import deque
 from collections.abc import Iterable
-from heapq import heappop, heappush, merge
+from heapq import merge
+from sys import maxsize
 
 from msgspec import Struct
 
-from cio_buffer.delivery.batching import BatchLimits, Queue, form_batch
+from cio_buffer.delivery.batching import BatchLimits, form_batch
 from cio_buffer.delivery.claimed import Claimed, State
+from cio_buffer.delivery.ready import ReadyQueue
 from cio_buffer.outbox.contract import Claim, Room
 from cio_buffer.outbox.entry import Entry, Parked, Released, Settlement
 
@@ -29,19 +31,32 @@ class WindowLimits(Struct, frozen=True, kw_only=True):
     v1_max: int
 
 
+class Ready(Struct, frozen=True):
+    """The next batch as it stands. `since`: when its oldest was claimed, monotonic; None if nothing is ready.
+
+    `is_full`: no more can come to it. Those under suspicion never wait for company.
+    """
+
+    is_full: bool
+    since: float | None
+
+
+NOTHING_READY = Ready(is_full=False, since=None)
+
+
 class Window:
     """What the drain has in hand, in order."""
 
     def __init__(self, limits: WindowLimits) -> None:
         self._limits = limits
         self._lanes: dict[int, list[Claimed]] = {}  # in order; never empty
-        self._ready: Queue = []
-        self._ready_v1: Queue = []
+        self._ready: dict[int, ReadyQueue] = {}  # by company_max; never empty
+        self._ready_v1 = ReadyQueue()
         self._tried: list[Claimed] = []
-        self._ready_bytes = 0
         self._entries = {True: 0, False: 0}  # by is_from_parked
         self._bytes = {True: 0, False: 0}
         self._v1 = 0
+        self._going_aside = 0
 
     def __len__(self) -> int:
         return self._entries[True] + self._entries[False]
@@ -59,27 +74,33 @@ class Window:
     def admit(self, claim: Claim, *, now: float) -> Leaving:
         """Take in a claim; returns what must be moved aside at once, or given back. `now` is monotonic."""
         leaving: Leaving = []
-        parked = ((entry, True, False) for entry in claim.parked)
-        main = ((met.entry, False, met.is_behind) for met in claim.main)
-        for entry, is_from_parked, is_behind in merge(parked, main, key=lambda met: met[0].seq):
+        for entry, is_from_parked, is_behind in in_order(claim):
             claimed = self._add(entry, is_from_parked=is_from_parked, now=now)
             if is_from_parked:
-                if self._is_blocked_by_parking(entry):
+                if self._going_aside and self._is_blocked_by_parking(entry):
                     leaving.append(self._send_aside(claimed, Released()))
-            elif is_behind or self._is_overflow(claimed, claim) or self._is_blocked_by_parking(entry):
+            elif (
+                is_behind
+                or (entry.call is not None and self._is_overflow(claim))
+                or (self._going_aside and self._is_blocked_by_parking(entry))
+            ):
                 leaving.append(self._send_aside(claimed, Parked()))
             self._enter(claimed)
         return leaving
 
     def take_batch(self, limits: BatchLimits) -> list[Claimed]:
         """Put the oldest that may share a request in flight; empty if none may leave."""
-        batch = form_batch(self._ready, limits)
-        self._ready_bytes -= sum(len(claimed.body) for claimed in batch if not claimed.waits_for)
+        if not self._ready:
+            return []
+        company_max = self._oldest_company()
+        batch = form_batch(self._ready[company_max], limits)
+        if not self._ready[company_max]:
+            del self._ready[company_max]
         return batch
 
     def take_v1(self) -> Claimed:
         """Put the oldest call that leaves alone in flight; there is one where `has_v1`."""
-        _, claimed = heappop(self._ready_v1)
+        claimed = self._ready_v1.pop()
         claimed.state = State.IN_FLIGHT
         return claimed
 
@@ -103,12 +124,17 @@ class Window:
         """Whether anything may leave that has not been tried in vain."""
         return bool(self._ready or self._ready_v1)
 
-    def park(self, claimed: Claimed, due_at_ms: int) -> Leaving:
+    @property
+    def has_tried(self) -> bool:
+        """Whether anything waits for `retry`."""
+        return bool(self._tried)
+
+    def park(self, claimed: Claimed, due_at_ms: int, holds: int) -> Leaving:
         """Move an entry aside until then, and with it all that waits for it, also indirectly.
 
         They go on closing their lanes until `leave`, when the store has them aside.
         """
-        leaving = [self._send_aside(claimed, Parked(due_at_ms))]
+        leaving = [self._send_aside(claimed, Parked(due_at_ms, holds))]
         to_visit = deque(claimed.followers)
         while to_visit:
             follower = to_visit.popleft()
@@ -119,21 +145,31 @@ class Window:
 
     def leave(self, settled: Iterable[Claimed]) -> None:
         """The store has settled these: what waited for them may go."""
+        lanes = self._lanes
         for claimed in settled:
             self._count(claimed, -1)
             for lane in claimed.entry.lanes:
-                queue = self._lanes[lane]
-                queue.remove(claimed)  # mostly the first; not so what was moved aside from behind others
-                if not queue:
-                    del self._lanes[lane]
+                queue = lanes[lane]
+                if len(queue) == 1:
+                    del lanes[lane]
+                else:
+                    queue.remove(claimed)  # mostly the first; not so what was moved aside from behind others
             for follower in claimed.followers:
                 follower.waits_for -= 1
                 self._make_ready(follower)
 
-    def ready_batch(self) -> tuple[int, int, float | None]:
-        """What could share the next batch: entries, bytes, and since when the first of them has been in hand."""
-        since = self._ready[0][1].claimed_at if self._ready else None
-        return len(self._ready), self._ready_bytes, since
+    def ready_batch(self, limits: BatchLimits) -> Ready:
+        """How the next batch stands."""
+        if not self._ready:
+            return NOTHING_READY
+        company_max = self._oldest_company()
+        queue = self._ready[company_max]
+        is_full = len(queue) >= limits.entries_max or queue.bytes >= limits.bytes_max
+        return Ready(is_full or company_max < limits.entries_max, queue.first.claimed_at)
+
+    def _oldest_company(self) -> int:
+        """Which of the ready queues begins with what was accepted first."""
+        return min(self._ready, key=lambda company_max: self._ready[company_max].first.seq)
 
     @property
     def has_v1(self) -> bool:
@@ -142,11 +178,14 @@ class Window:
     def _add(self, entry: Entry, *, is_from_parked: bool, now: float) -> Claimed:
         claimed = Claimed(
             entry=entry,
+            seq=entry.seq,
             is_from_parked=is_from_parked,
             claimed_at=now,
             attempts=entry.attempts,
             body=entry.body,
             call=entry.call,
+            company_max=1 if entry.holds else maxsize,  # who failed alone fails nobody else again
+            has_failed=entry.holds > 0,
         )
         self._count(claimed, +1)
         return claimed
@@ -166,17 +205,20 @@ class Window:
             return
         claimed.state = State.READY
         if claimed.call is None:
-            heappush(self._ready, (claimed.entry.seq, claimed))
-            self._ready_bytes += len(claimed.body)
+            queue = self._ready.get(claimed.company_max)
+            if queue is None:
+                queue = self._ready[claimed.company_max] = ReadyQueue()
+            queue.push(claimed)
         else:
-            heappush(self._ready_v1, (claimed.entry.seq, claimed))
+            self._ready_v1.push(claimed)
 
-    def _is_overflow(self, claimed: Claimed, claim: Claim) -> bool:
+    def _is_overflow(self, claim: Claim) -> bool:
         """Whether a call that leaves alone finds no room, or others of its kind that have waited longer."""
-        return claimed.call is not None and (claim.is_v1_due or self._v1 > self._limits.v1_max)
+        return claim.is_v1_due or self._v1 > self._limits.v1_max
 
     def _send_aside(self, claimed: Claimed, settlement: Settlement) -> tuple[Claimed, Settlement]:
         claimed.state = State.PARKING
+        self._going_aside += 1
         return claimed, settlement
 
     def _is_blocked_by_parking(self, entry: Entry) -> bool:
@@ -187,6 +229,17 @@ class Window:
         self._entries[claimed.is_from_parked] += sign
         self._bytes[claimed.is_from_parked] += sign * len(claimed.entry.body)
         self._v1 += sign * (claimed.entry.call is not None)
+        if sign < 0 and claimed.state is State.PARKING:
+            self._going_aside -= 1
+
+
+def in_order(claim: Claim) -> Iterable[tuple[Entry, bool, bool]]:
+    """What a claim brings, by `seq`: (entry, is_from_parked, is_behind)."""
+    main = ((met.entry, False, met.is_behind) for met in claim.main)
+    if not claim.parked:
+        return main
+    parked = ((entry, True, False) for entry in claim.parked)
+    return merge(parked, main, key=lambda met: met[0].seq)
 
 
 class OrderWatch:
@@ -202,8 +255,12 @@ class OrderWatch:
 
     def sent(self, entries: Iterable[Entry]) -> None:
         """These leave: none of them may be older than what its lanes have already delivered."""
-        latest = self._latest
-        self.violations += sum(any(latest.get(lane, 0) > entry.seq for lane in entry.lanes) for entry in entries)
+        latest = self._latest.get
+        for entry in entries:
+            for lane in entry.lanes:
+                if latest(lane, 0) > entry.seq:
+                    self.violations += 1
+                    break
 
     def delivered(self, entries: Iterable[Entry]) -> None:
         """These were taken in."""
@@ -212,4 +269,5 @@ class OrderWatch:
             latest.clear()
         for entry in entries:
             for lane in entry.lanes:
-                latest[lane] = max(latest.get(lane, 0), entry.seq)
+                if latest.get(lane, 0) < entry.seq:
+                    latest[lane] = entry.seq

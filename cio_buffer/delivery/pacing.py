@@ -1,68 +1,147 @@
-"""Rate, requests in flight, and when to hold everything. Times are monotonic seconds, given by the caller."""
+"""When the next request may leave: rate, requests under way, and holding everything, in one place.
+
+Times are monotonic seconds, given by the caller.
+"""
 
 import math
 from typing import Literal
 
+import msgspec
+from msgspec import Struct
+
+from cio_buffer.delivery.breaker import Breaker, Hold
+from cio_buffer.delivery.concurrency import Concurrency
+from cio_buffer.delivery.rate import Rate
 from cio_buffer.delivery.retry import Backoff
 from cio_buffer.delivery.verdict import Meaning, Verdict
 
-BURST_S = 0.1
-"""How much of a second's requests may leave at once after a rest. Any second sees at most 1.1 times the rate."""
+RAMP_MAX_S = 30.0
+"""Coming back takes as long as being away did, but no longer than this; after a start, this long."""
 
-Hold = Literal["outage", "credentials"]
+State = Literal["closed", "open", "probing", "ramping"]
+
+
+class Learnt(Struct, frozen=True, kw_only=True):
+    """What survives a restart: requests a second, requests under way, how long answers usually take (0: unknown)."""
+
+    rate_per_s: float
+    in_flight: float
+    latency_s: float
 
 
 class Pacing:
-    """Says when the next request may leave.
-
-    After a failure everything waits, longer each time; then one request probes at a time until one succeeds.
-    """
+    """Says when the next request may leave, and learns from each answer."""
 
     def __init__(self, *, rate_max_per_s: float, in_flight_max: int, backoff: Backoff) -> None:
-        self._interval_s = 1.0 / rate_max_per_s
-        self._burst_s = max(BURST_S - self._interval_s, 0.0)
-        self._in_flight_max = in_flight_max
-        self._backoff = backoff
-        self._next_at = -math.inf  # when the rate alone would let the next request go, were there no burst
-        self._held_until = -math.inf
-        self._failed_at = -math.inf
+        self._rate = Rate(rate_max_per_s)
+        self._concurrency = Concurrency(in_flight_max)
+        self._breaker = Breaker(backoff)
         self.in_flight = 0
-        self.failures = 0
-        self.hold: Hold | None = None
+
+    @property
+    def hold(self) -> Hold | None:
+        """Why everything is held; None while it is not."""
+        return self._breaker.hold
+
+    @property
+    def trouble(self) -> str | None:
+        """What goes wrong just now, as a verdict's reason; None while nothing does."""
+        return self._breaker.trouble
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether nothing has passed since something failed."""
+        return self._breaker.failures > 0
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the last thing heard was good: what failed before has seen others pass since."""
+        return self._breaker.has_passed and not self._breaker.failures
 
     @property
     def in_flight_limit(self) -> int:
         """How many requests may be under way now."""
-        return 1 if self.failures else self._in_flight_max
+        return 1 if self._breaker.is_open else self._concurrency.limit
+
+    def rate_limit_per_s(self, now: float) -> float:
+        """How many requests may leave in a second, as things are."""
+        return self._rate.limit_per_s(now)
+
+    def state(self, now: float) -> State:
+        if self._breaker.is_open:
+            return "open" if self._breaker.wait_s(now) else "probing"
+        return "ramping" if self._rate.is_ramping(now) else "closed"
 
     def wait_s(self, now: float) -> float:
         """How long until a request may leave: 0 now, infinite until one that is under way has ended."""
         if self.in_flight >= self.in_flight_limit:
             return math.inf
-        return max(self._held_until - now, self._next_at - self._burst_s - now, 0.0)
+        return max(self._breaker.wait_s(now), self._rate.wait_s(now))
+
+    def retry_wait_s(self, now: float) -> float:
+        """How long until what failed may be sent again."""
+        return max(self._breaker.retry_at - now, 0.0)
 
     def next_try_in_s(self, now: float) -> float | None:
         """While everything is held: how long until the next probe."""
-        return max(self._held_until - now, 0.0) if self.hold else None
+        return self._breaker.wait_s(now) if self.hold else None
+
+    def try_now(self, now: float) -> None:
+        """Something was mended: probe without waiting any longer."""
+        self._breaker.try_now(now)
 
     def started(self, now: float) -> None:
         """A request leaves."""
         self.in_flight += 1
-        self._next_at = max(self._next_at, now) + self._interval_s
+        self._rate.spend(now)
+        self._concurrency.started(self.in_flight)
 
     def ended(self) -> None:
         """A request's slot is free again: its entries are settled."""
         self.in_flight -= 1
 
-    def answered(self, verdict: Verdict, *, sent_at: float, now: float, jitter: float) -> None:
-        """Learn from a reply. Failures of requests that left before the last failure was known count as one."""
-        if verdict.meaning in (Meaning.DELIVERED, Meaning.REFUSED, Meaning.UNDECIDED):
-            if sent_at >= self._failed_at:  # an older one says nothing about what has failed since
-                self.failures, self.hold = 0, None
+    def answered(
+        self, verdict: Verdict, *, sent_at: float, now: float, jitter: float, is_suspect: bool = False
+    ) -> None:
+        """Learn from a reply, when it comes.
+
+        `is_suspect`: to an entry alone that had failed before. That it fails once more says nothing about the others,
+        whoever's fault it is: with nothing else to send, it would else hold up whatever comes next.
+        """
+        if not verdict.is_trouble:
+            self._passed(sent_at, now)
+        elif self._breaker.is_open or verdict.is_everybodys or not is_suspect:
+            self._failed(verdict, sent_at, now, jitter)
+
+    def learnt(self) -> bytes:
+        """What to remember, for `recall`."""
+        in_flight, latency_s = self._concurrency.learnt
+        rate_per_s = round(self._rate.learnt_per_s, 1)
+        return msgspec.json.encode(
+            Learnt(rate_per_s=rate_per_s, in_flight=float(int(in_flight)), latency_s=round(latency_s, 3))
+        )
+
+    def recall(self, learnt: bytes) -> None:
+        """Begin with what an earlier process learnt; what cannot be read is nothing."""
+        try:
+            known = msgspec.json.decode(learnt, type=Learnt)
+        except msgspec.MsgspecError:
             return
-        if sent_at >= self._failed_at:
-            self.failures += 1
-            self._failed_at = now
-            self._held_until = now + self._backoff.wait_s(self.failures, jitter)
-        self._held_until = max(self._held_until, now + verdict.retry_after_s)
-        self.hold = "credentials" if verdict.reason == "credentials_rejected" else "outage"
+        self._rate.recall(known.rate_per_s)
+        self._concurrency.recall(known.in_flight, known.latency_s)
+
+    def _passed(self, sent_at: float, now: float) -> None:
+        is_first = not self._breaker.has_passed
+        held_s = self._breaker.passed(sent_at=sent_at, now=now)
+        if is_first or held_s is not None:
+            self._rate.ramp(now, RAMP_MAX_S if is_first or held_s is None else min(held_s, RAMP_MAX_S))
+            self._concurrency.restart(now)
+        self._rate.grow(now)
+        self._concurrency.answered(sent_at=sent_at, now=now)
+
+    def _failed(self, verdict: Verdict, sent_at: float, now: float, jitter: float) -> None:
+        if verdict.meaning is not Meaning.MISCONFIGURED and not self._breaker.is_open:
+            if verdict.status == 429:
+                self._rate.cut(now)
+            self._concurrency.refused(sent_at=sent_at, now=now)
+        self._breaker.failed(verdict, sent_at=sent_at, now=now, jitter=jitter)

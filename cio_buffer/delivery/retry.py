@@ -5,8 +5,8 @@ from sys import maxsize
 from msgspec import Struct
 
 from cio_buffer.delivery.claimed import EVENT_KINDS, Claimed
-from cio_buffer.delivery.verdict import Meaning, Verdict
-from cio_buffer.outbox.entry import DeadLetter, Delivered, Settlement
+from cio_buffer.delivery.verdict import RETRY_AFTER_MAX_S, Meaning, Verdict
+from cio_buffer.outbox.entry import DeadLetter, Settlement
 from cio_buffer.upstream.track import event_as_v1
 
 
@@ -24,9 +24,10 @@ class InV1(Struct, frozen=True):
 
 
 class HeldBack(Struct, frozen=True):
-    """Its own trouble: its lanes wait until then (Unix milliseconds), the others pass."""
+    """Its own trouble, for the `holds`-th time: its lanes wait until then (Unix milliseconds), the others pass."""
 
     until_ms: int
+    holds: int
 
 
 Outcome = Settlement | Again | InV1 | HeldBack
@@ -43,43 +44,64 @@ class Backoff(Struct, frozen=True, kw_only=True):
         return min(self.max_s, self.first_s * 2.0 ** min(failures - 1, 60)) * jitter
 
 
+class Circumstances(Struct, frozen=True, kw_only=True):
+    """What else is known of a request when its reply comes.
+
+    `company`: how many entries were in it. `is_its_own`: nothing else failed just before, or nothing else is left to
+    try, so that the trouble of one that was alone is taken for its own. `now` is Unix seconds by a clock that never
+    jumps; `wall_now` is what the machine's own clock says.
+    """
+
+    company: int
+    is_its_own: bool
+    now: float
+    wall_now: float
+
+    def age_s(self, accepted_at_ms: int) -> float:
+        """How old an entry is, by whichever clock makes it younger: a clock that was set makes nobody die of age."""
+        return min(self.now, self.wall_now) - accepted_at_ms / 1000
+
+
 class RetryPolicy(Struct, frozen=True, kw_only=True):
     """How long an entry is tried for. `keep_trying_for_s` is 0 for ever."""
 
     backoff: Backoff
     keep_trying_for_s: float
 
-    def settle(
-        self, claimed: Claimed, verdict: Verdict, *, company: int, is_its_own: bool, now: float, jitter: float
-    ) -> Outcome:
-        """Say what becomes of an entry that was sent with `company` entries in all, itself included.
+    @property
+    def wait_max_ms(self) -> int:
+        """How far ahead `HeldBack` may reach."""
+        return int(max(self.backoff.max_s, RETRY_AFTER_MAX_S) * 1000)
 
-        `is_its_own`: nothing else failed just before, or nothing else is left to try, so that trouble is taken for the
-        fault of somebody in the request. `now` is Unix seconds.
-        """
+    def settle(self, claimed: Claimed, verdict: Verdict, at: Circumstances, *, jitter: float) -> Outcome:
+        """Say what becomes of an entry that was not delivered. `jitter` is in [0, 1)."""
         match verdict.meaning:
-            case Meaning.DELIVERED:
-                return Delivered()
             case Meaning.UNDECIDED:
                 return Again(min(verdict.company_max, claimed.company_max))
-            case Meaning.MISCONFIGURED if verdict.status != 403 or not is_its_own:
-                return Again(claimed.company_max)  # our key is wrong, not the entry: no attempt is spent
-            case Meaning.MISCONFIGURED:
-                return self._apart(claimed, verdict, company=company, now=now, jitter=jitter)  # or a firewall's whim
             case Meaning.REFUSED:
                 return self._in_v1(claimed, verdict) or dead(verdict.reason, verdict)
-        if self.keep_trying_for_s and now - claimed.entry.accepted_at_ms / 1000 > self.keep_trying_for_s:
-            return dead("expired", verdict)
-        if not is_its_own or verdict.is_blameless:
-            return Again(claimed.company_max)
-        return self._apart(claimed, verdict, company=company, now=now, jitter=jitter)
+            case Meaning.MISCONFIGURED if verdict.is_everybodys:
+                return Again(claimed.company_max)  # our key is wrong, not the entry
+            case Meaning.UNAVAILABLE | Meaning.AMBIGUOUS if self._is_too_old(claimed, at):
+                return dead("expired", verdict)
+            case Meaning.UNAVAILABLE if verdict.is_blameless:
+                return Again(claimed.company_max)
+        return self._apart(claimed, verdict, at, jitter)
 
-    def _apart(self, claimed: Claimed, verdict: Verdict, *, company: int, now: float, jitter: float) -> Outcome:
-        """Somebody in the request is at fault: look for them in half the company, and alone hold them back."""
-        if company > 1:
-            return Again(min((company + 1) // 2, claimed.company_max))
-        wait_s = max(self.backoff.wait_s(max(claimed.attempts, 1), jitter), verdict.retry_after_s)
-        return HeldBack(int((now + wait_s) * 1000))
+    def _apart(self, claimed: Claimed, verdict: Verdict, at: Circumstances, jitter: float) -> Outcome:
+        """Perhaps somebody in the request is at fault: look for them in half the company, and alone hold them back."""
+        if at.company > 1:
+            return Again(min((at.company + 1) // 2, claimed.company_max))
+        if not at.is_its_own:
+            return Again(claimed.company_max)
+        if self._is_too_old(claimed, at):
+            return dead("expired", verdict)
+        holds = claimed.entry.holds + 1
+        wait_s = max(self.backoff.wait_s(holds, jitter), verdict.retry_after_s)
+        return HeldBack(int((at.now + wait_s) * 1000), holds)
+
+    def _is_too_old(self, claimed: Claimed, at: Circumstances) -> bool:
+        return 0 < self.keep_trying_for_s < at.age_s(claimed.entry.accepted_at_ms)
 
     def _in_v1(self, claimed: Claimed, verdict: Verdict) -> InV1 | None:
         """v1 takes what v2 has no room for, and anonymous events for certain: v2's taking them is undocumented."""
@@ -92,4 +114,10 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
 
 
 def dead(reason: str, verdict: Verdict) -> DeadLetter:
-    return DeadLetter(reason=reason, field=verdict.field, message=verdict.message, status=verdict.status)
+    return DeadLetter(
+        reason=reason,
+        vendor_reason=verdict.vendor_reason,
+        field=verdict.field,
+        message=verdict.message,
+        status=verdict.status,
+    )

@@ -1,14 +1,14 @@
 """A reply → one verdict per entry."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from math import isnan
 
 from msgspec import Struct
 
-from cio_buffer.upstream.track import Complaint, complaints
-from cio_buffer.upstream.transport import Reply
+from cio_buffer.upstream.track import MESSAGE_MAX_CHARACTERS, Complaint, complaints
+from cio_buffer.upstream.transport import Reply, Trouble
 
 RETRY_AFTER_MAX_S = 300.0
 """As Customer.io's own Node SDK caps it; a year is no answer."""
@@ -17,100 +17,153 @@ RETRY_AFTER_MAX_S = 300.0
 class Meaning(Enum):
     """DELIVERED: taken in. REFUSED: it can never be. UNDECIDED: the batch was refused, nobody knows for whose sake.
 
-    UNAVAILABLE: not now; upstream's trouble. MISCONFIGURED: not with this key, region or address; ours.
+    UNAVAILABLE: not now; upstream's trouble. AMBIGUOUS: sent, and perhaps taken in; the answer was lost.
+    MISCONFIGURED: not with this key, region or address; ours.
     """
 
     DELIVERED = "delivered"
     REFUSED = "refused"
     UNDECIDED = "undecided"
     UNAVAILABLE = "unavailable"
+    AMBIGUOUS = "ambiguous"
     MISCONFIGURED = "misconfigured"
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What a reply means for one entry. `reason` is ours, `field` and `message` are Customer.io's words.
+    """What a reply means for one entry. `reason` is ours; `vendor_reason`, `field`, `message` are Customer.io's words.
 
     `is_blameless`: upstream did not look at the entry, so its trouble says nothing about it and spends no attempt.
+    `is_everybodys`: it would befall any request, so there is no need to see it again before everything is held.
     `company_max`: for UNDECIDED, how many may share its next request.
     """
 
     meaning: Meaning
     reason: str = ""
+    vendor_reason: str = ""
     field: str = ""
     message: str = ""
     status: int | None = None
     retry_after_s: float = 0.0
     is_blameless: bool = False
+    is_everybodys: bool = False
     company_max: int = 1
+
+    @property
+    def is_trouble(self) -> bool:
+        """Whether nothing is said about any entry: it is to be sent again, as it was."""
+        return self.meaning in (Meaning.UNAVAILABLE, Meaning.AMBIGUOUS, Meaning.MISCONFIGURED)
 
 
 DELIVERED = Verdict(meaning=Meaning.DELIVERED)
 
 
-def judge(reply: Reply, *, entries: int, is_v1: bool, now: float) -> list[Verdict]:
-    """One verdict for each of the `entries` that were in the request, in order. `now` is Unix seconds."""
+def judge(reply: Reply, *, entries: int, is_v1: bool, others_pass: bool, now: float) -> Sequence[Verdict]:
+    """One verdict for each of the `entries` that were in the request, in order. `now` is Unix seconds.
+
+    `others_pass`: it failed before, and something else was taken in since.
+    """
     status = reply.status
     if status is None:
-        trouble = reply.trouble or "torn"
-        blameless = trouble in ("connect", "dns", "tls")
-        return [Verdict(meaning=Meaning.UNAVAILABLE, reason=trouble, is_blameless=blameless)] * entries
+        return [judge_trouble(reply.trouble or "torn")] * entries
     if 200 <= status < 300:
-        return [DELIVERED] * entries if is_v1 else judge_each(complaints(reply.body), status, entries)
-    if 300 <= status < 400:
-        return [misconfigured("redirected", status)] * entries
-    if status in (401, 403):
-        return [misconfigured("credentials_rejected", status)] * entries
-    if status == 404 and not is_v1:
-        return [misconfigured("not_found", status)] * entries
+        return judge_success(reply, status, entries, is_v1=is_v1)
+    if status in MISCONFIGURED or 300 <= status < 400:
+        if status == 404 and is_v1 and others_pass:
+            return judge_refused(reply, status, entries)  # that call is for something that is gone
+        return [misconfigured(MISCONFIGURED.get(status, "redirected"), status, is_v1=is_v1)] * entries
     if status in (408, 425, 429) or status >= 500 or status < 200:
-        wait_s = retry_after_s(reply.retry_after, now)
-        reason = "throttled" if status == 429 else "unavailable"
-        verdict = Verdict(
-            meaning=Meaning.UNAVAILABLE,
-            reason=reason,
-            status=status,
-            retry_after_s=wait_s,
-            is_blameless=status == 429,
-        )
-        return [verdict] * entries
+        return [unavailable(reply, status, now)] * entries
     return judge_refused(reply, status, entries)
 
 
-def judge_each(told: Sequence[Complaint], status: int, entries: int) -> list[Verdict]:
+MISCONFIGURED = {401: "credentials_rejected", 403: "forbidden", 404: "not_found"}
+
+
+def judge_trouble(trouble: Trouble) -> Verdict:
+    """No answer came. Where no connection opened, nothing was sent."""
+    if trouble in ("timeout", "torn"):
+        return Verdict(meaning=Meaning.AMBIGUOUS, reason=trouble)
+    is_ours = trouble in ("dns", "tls")
+    meaning = Meaning.MISCONFIGURED if is_ours else Meaning.UNAVAILABLE
+    return Verdict(meaning=meaning, reason=trouble, is_blameless=True, is_everybodys=is_ours)
+
+
+def judge_success(reply: Reply, status: int, entries: int, *, is_v1: bool) -> Sequence[Verdict]:
+    """Taken in, but for what is complained of; unless it was not Customer.io who said so."""
+    if reply.body.lstrip()[:1] == b"<":
+        return [misconfigured("not_customer_io", status, is_v1=is_v1)] * entries
+    return [DELIVERED] * entries if is_v1 else judge_each(complaints(reply.body), status, entries)
+
+
+def judge_each(told: Sequence[Complaint] | None, status: int, entries: int) -> Sequence[Verdict]:
     """A 207, or a 200 that complains: those named are refused, the others taken in.
 
-    Complaints that name nobody we sent are passed over, unless there are no others: then each is asked alone.
+    Complaints that name nobody we sent are passed over, unless there are no others: then the culprit is looked for by
+    halving, as after a refusal. So it is if the answer was cut off (`told` is None): fewer have a shorter one.
     """
-    verdicts = [DELIVERED] * entries
-    named = [one for one in told if one.index is not None and one.index < entries]
-    for one in reversed(named):  # of several about one operation the first speaks
-        assert one.index is not None
-        verdicts[one.index] = refused("refused", one, status)
-    if (told and not named) or (status == 207 and not told):
-        if entries == 1:
-            return [refused("refused", told[0] if told else Complaint(), status)]
-        return [Verdict(meaning=Meaning.UNDECIDED, reason="refused", status=status)] * entries
-    return verdicts
+    if (status == 207 and not told) or (told is None and entries > 1):
+        return undecided("refused", status, entries)
+    if not told:
+        return [DELIVERED] * entries
+    named: dict[int, list[Complaint]] = {}
+    for one in told:
+        if one.index is not None and one.index < entries:
+            named.setdefault(one.index, []).append(one)
+    if not named:
+        return undecided("refused", status, entries, told)
+    return [refused("refused", named[index], status) if index in named else DELIVERED for index in range(entries)]
 
 
-def judge_refused(reply: Reply, status: int, entries: int) -> list[Verdict]:
+def judge_refused(reply: Reply, status: int, entries: int) -> Sequence[Verdict]:
     """A request refused whole: its one entry is at fault, or one of several, to be found by halving."""
-    reason = "too_large" if status == 413 else "refused"
-    if entries > 1:
-        half = (entries + 1) // 2
-        return [Verdict(meaning=Meaning.UNDECIDED, reason=reason, status=status, company_max=half)] * entries
-    told = complaints(reply.body)
-    complaint = told[0] if told else Complaint(message=reply.body[:1_000].decode(errors="replace"))
-    return [refused(reason, complaint, status)]
+    told = complaints(reply.body) or [Complaint(message=reply.body[:MESSAGE_MAX_CHARACTERS].decode(errors="replace"))]
+    return undecided("too_large" if status == 413 else "refused", status, entries, told)
 
 
-def refused(reason: str, complaint: Complaint, status: int) -> Verdict:
-    field, message = complaint.field, complaint.message or complaint.reason
-    return Verdict(meaning=Meaning.REFUSED, reason=reason, field=field, message=message, status=status)
+def undecided(reason: str, status: int, entries: int, told: Sequence[Complaint] = ()) -> Sequence[Verdict]:
+    """Somebody in the request is at fault: one who was alone, or somebody in either half."""
+    if entries == 1:
+        return [refused(reason, told, status)]
+    half = (entries + 1) // 2
+    return [Verdict(meaning=Meaning.UNDECIDED, reason=reason, status=status, company_max=half)] * entries
 
 
-def misconfigured(reason: str, status: int) -> Verdict:
-    return Verdict(meaning=Meaning.MISCONFIGURED, reason=reason, status=status, is_blameless=True)
+def refused(reason: str, told: Sequence[Complaint], status: int) -> Verdict:
+    """What was said about one entry, which may be several things: their reasons, fields and messages in one."""
+    return Verdict(
+        meaning=Meaning.REFUSED,
+        reason=reason,
+        vendor_reason=joined(one.reason for one in told),
+        field=joined(one.field for one in told),
+        message=joined(one.message for one in told),
+        status=status,
+    )
+
+
+def joined(words: Iterable[str]) -> str:
+    """Each of them once, in a bounded text."""
+    return "; ".join(dict.fromkeys(filter(None, words)))[:MESSAGE_MAX_CHARACTERS]
+
+
+def misconfigured(reason: str, status: int, *, is_v1: bool) -> Verdict:
+    """A 403 may be a firewall's whim about one body, a v1 call's 404 about something that is gone: wait and see."""
+    is_everybodys = not (status == 403 or (status == 404 and is_v1))
+    return Verdict(
+        meaning=Meaning.MISCONFIGURED, reason=reason, status=status, is_blameless=True, is_everybodys=is_everybodys
+    )
+
+
+def unavailable(reply: Reply, status: int, now: float) -> Verdict:
+    """Not now. Who says when is believed at once."""
+    wait_s, is_throttled = retry_after_s(reply.retry_after, now), status == 429
+    return Verdict(
+        meaning=Meaning.UNAVAILABLE,
+        reason="throttled" if is_throttled else "unavailable",
+        status=status,
+        retry_after_s=wait_s,
+        is_blameless=is_throttled,
+        is_everybodys=is_throttled or wait_s > 0.0,
+    )
 
 
 def retry_after_s(header: str, now: float) -> float:

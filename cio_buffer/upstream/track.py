@@ -124,12 +124,17 @@ MESSAGE_MAX_CHARACTERS = 1_000
 COMPLAINTS_MAX = 10_000
 
 
-def complaints(body: bytes) -> list[Complaint]:
-    """Read what an answer complains of, in any of the vendor's shapes; empty when there is nothing to be read."""
+def complaints(body: bytes) -> list[Complaint] | None:
+    """Read what an answer complains of, in any of the vendor's shapes.
+
+    Empty when there is nothing to be read; None when there is, but it was cut off.
+    """
     try:
         reply = REPLY.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except msgspec.ValidationError:  # other JSON than the vendor's
         return []
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None if body.lstrip()[:1] in (b"{", b"[") else []
     found = [in_words(one) for one in reply.errors[:COMPLAINTS_MAX]]
     if reply.meta:
         told = [*([reply.meta.error] if reply.meta.error else []), *reply.meta.errors]

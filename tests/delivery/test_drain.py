@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -111,9 +113,9 @@ async def test_retry_after_is_kept(world: World) -> None:
     world.api.will_answer(lambda _: Reply(status=429, retry_after="120"))
     await world.append(world.entry(1, "id:ann"))
     await world.step()
-    world.clock.advance(119.0)
+    world.clock.advance(119.9)
     assert await world.step() == 0
-    world.clock.advance(1.5)
+    world.clock.advance(12.1)  # up to a tenth more, so that not everybody comes back at once
     assert await world.step() == 1
 
 
@@ -211,8 +213,11 @@ async def test_a_flood_of_calls_that_leave_alone_stops_nobody(tmp_path: Path) ->
     await world.append(*(world.entry(n, v1=True) for n in range(100)), world.entry(100, "id:ann"))
     for _ in range(4):
         await world.step()
+        world.clock.advance(1.0)
     assert 100 in world.api.taken
+    assert world.drain.v1_behind_s == 3.0  # known from the second claim on
     await world.until_idle()
+    assert world.drain.v1_behind_s == 0.0
     assert sorted(world.api.taken) == list(range(101))
     await world.close()
 
@@ -251,7 +256,7 @@ async def test_an_old_entry_is_given_up_where_the_operator_sets_a_limit(tmp_path
 async def test_a_lost_lease_drops_what_is_in_hand_and_nothing_of_the_outbox(world: World) -> None:
     await world.append(*(world.entry(n, "id:ann") for n in range(3)))
     await world.drain.step()
-    other = await world.outbox.acquire()
+    other = await world.outbox.acquire(now_ms=world.drain._now_ms(), wait_max_ms=300_000)
     assert other is not None
     await world.drain.flights()
     assert world.outbox.ledger().entries == 3
@@ -268,16 +273,16 @@ async def test_a_call_of_a_person_waits_for_the_batch_before_it_and_never_joins_
 async def test_a_request_keeps_its_slot_until_its_settlement_has_committed(tmp_path: Path) -> None:
     """Else a crash would send again more than what was under way."""
     world = await World(tmp_path, in_flight_max=1, entries_max=1).open()
-    lease = await world.outbox.acquire()
+    lease = await world.outbox.acquire(now_ms=world.drain._now_ms(), wait_max_ms=300_000)
     committed = asyncio.Event()
 
     class SlowLease:
         good_until = lease.good_until
         claim = lease.claim
 
-        async def settle(self, settled: Sequence[Settled]) -> None:
+        async def settle(self, settled: Sequence[Settled], *, now_ms: int) -> None:
             await committed.wait()
-            await lease.settle(settled)
+            await lease.settle(settled, now_ms=now_ms)
 
     world.drain._lease = SlowLease()
     await world.append(world.entry(1, "id:ann"), world.entry(2, "id:bob"))
@@ -299,7 +304,7 @@ async def test_what_comes_back_after_the_lease_was_lost_touches_nothing(world: W
     await world.drain.step()
     while not world.api.seen:
         await asyncio.sleep(0)
-    await world.outbox.acquire()
+    await world.outbox.acquire(now_ms=world.drain._now_ms(), wait_max_ms=300_000)
     await world.append(world.entry(2, "id:ann"))
     await world.drain.step()  # finds that the lease is gone
     await world.drain.step()  # and begins again
@@ -342,3 +347,158 @@ async def test_an_anonymous_event_that_v2_refuses_for_its_identifier_is_said_in_
     await world.until_idle()
     assert world.api.paths == ["/api/v2/batch", "/api/v1/events"]
     assert world.outbox.ledger().delivered == 1
+
+
+async def test_one_failure_holds_up_nobody_else(world: World) -> None:
+    """What failed waits out its backoff; the others go on leaving meanwhile."""
+    world.api.will_answer(503)
+    await world.append(world.entry(1, "id:ann"), world.entry(2, "id:ann"))
+    await world.step()
+    for n in range(3, 6):
+        await world.append(world.entry(n, "id:bob"))
+        await world.step()
+    assert world.api.taken == [3, 4, 5]
+    assert world.drain.pacing.hold is None
+    await world.until_idle()
+    assert world.api.taken == [3, 4, 5, 1, 2]
+
+
+async def test_a_404_for_one_call_is_a_dead_letter_once_others_passed(world: World) -> None:
+    """A segment that is gone; its complaint is kept."""
+    gone = Reply(status=404, body=b'{"meta":{"error":"no such segment"}}')
+    world.api.otherwise = lambda ops: gone if ops[0]["n"] == 1 else Reply(status=200)
+    await world.append(world.entry(1, "id:ann", v1=True), world.entry(2, "id:bob", v1=True))
+    await world.until_idle()
+    (letter,) = await world.outbox.dead_letters()
+    assert (letter.seq, letter.reason, letter.message) == (1, "refused", "no such segment")
+    assert world.api.seen.count([1]) == 2  # once more than its verdict needed
+
+
+async def test_404_for_everything_holds_everything_and_buries_nobody(world: World) -> None:
+    world.api.otherwise = lambda _: Reply(status=404)
+    await world.append(*(world.entry(n, f"id:{n}", v1=True) for n in range(20)))
+    for _ in range(300):
+        await world.step()
+        world.clock.advance(10.0)
+    assert (world.drain.pacing.hold, world.drain.pacing.trouble) == ("outage", "not_found")
+    assert (await world.outbox.audit()).ledger.dead_lettered == 0
+    assert len(world.api.seen) < 300
+    world.api.otherwise = lambda _: Reply(status=200)
+    await world.until_idle()
+    assert sorted(world.api.taken) == list(range(20))
+
+
+async def test_a_web_page_in_place_of_an_answer_delivers_nothing(world: World) -> None:
+    world.api.will_answer(*[lambda _: Reply(status=200, body=b"<html>please sign in</html>")] * 5)
+    await world.append(world.entry(1, "id:ann"), world.entry(2, "id:bob", v1=True))
+    for _ in range(3):
+        await world.step()
+        world.clock.advance(1.0)
+    assert (world.outbox.ledger().delivered, world.drain.pacing.trouble) == (0, "not_customer_io")
+    await world.until_idle()
+    assert world.outbox.ledger().delivered == 2
+
+
+async def test_lost_answers_are_counted(world: World) -> None:
+    world.api.will_answer(lambda _: Reply(trouble="timeout"), lambda _: Reply(trouble="connect"))
+    await world.append(*(world.entry(n, f"id:{n}") for n in range(3)))
+    await world.until_idle()
+    assert world.drain.ambiguous == 3
+
+
+async def test_who_was_held_for_their_own_trouble_comes_back_alone(world: World) -> None:
+    """So that they fail nobody else again, whatever a restart forgets."""
+
+    def fail_with_company_of_1(operations: list[dict[str, object]]) -> Reply:
+        return Reply(status=500 if any(one["n"] == 1 for one in operations) else 200)
+
+    world.api.otherwise = fail_with_company_of_1
+    await world.append(*(world.entry(n, f"id:{n}") for n in range(4)))
+    for _ in range(20):
+        await world.step()
+        world.clock.advance(1.0)
+    await world.crash()
+    for n in range(4, 200):
+        await world.append(world.entry(n, f"id:{n}"))
+        await world.step()
+        world.clock.advance(1.0)
+    assert sorted(world.api.taken) == [0, *range(2, 200)]
+    assert all(1 not in request or request == [1] for request in world.api.seen[10:])
+    assert 3 < world.api.seen.count([1]) < 20
+
+
+@pytest.mark.parametrize("jump_s", [-86_400.0, 86_400.0])
+async def test_a_clock_that_jumps_makes_nobody_wait_and_nobody_hurry(world: World, jump_s: float) -> None:
+    world.api.otherwise = lambda ops: Reply(status=500 if ops[0]["n"] == 1 else 200)
+    await world.append(world.entry(1, "id:ann", v1=True), world.entry(2, "id:bob"))
+    tries = []
+    for second in range(600):
+        if second == 100:
+            world.clock.jump(jump_s)
+        seen = world.api.seen.count([1])
+        await world.step()
+        tries += [second] * (world.api.seen.count([1]) - seen)
+        world.clock.advance(1.0)
+    waits = [later - earlier for earlier, later in pairwise(tries)]
+    assert max(waits) <= 62  # the longest backoff, and a step
+    assert 5 <= len(tries) <= 40
+    await world.append(world.entry(3, "id:eve"))
+    await world.step()
+    assert 3 in world.api.taken
+    world.api.otherwise = lambda _: Reply(status=200)
+    await world.until_idle()
+
+
+async def test_a_clock_that_was_set_back_while_we_were_away_holds_nobody_for_long(world: World) -> None:
+    world.api.otherwise = lambda _: Reply(status=500)
+    await world.append(world.entry(1, "id:ann", v1=True))
+    for _ in range(30):
+        await world.step()
+        world.clock.advance(5.0)
+    assert world.outbox.ledger().parked == 1
+    await world.close()
+    world.clock.jump(-86_400.0)
+    await world.open()
+    world.api.otherwise = lambda _: Reply(status=200)
+    for _ in range(310):
+        await world.step()
+        world.clock.advance(1.0)
+    assert world.api.taken == [1]
+
+
+async def test_what_was_learnt_survives_a_restart(tmp_path: Path) -> None:
+    world = await World(tmp_path, in_flight_max=16, entries_max=1).open()
+    await world.append(*(world.entry(n, f"id:{n}") for n in range(200)))
+    await world.until_idle()
+    assert world.drain.pacing.in_flight_limit == 16
+    learnt = world.drain.pacing.learnt()
+    await world.crash()
+    await world.drain.step()
+    assert world.drain.pacing.learnt() == learnt
+    assert world.drain.pacing.in_flight_limit == 1  # and yet it begins gently
+    await world.close()
+
+
+async def test_while_there_is_more_a_batch_waits_to_be_full(tmp_path: Path) -> None:
+    """What is under way makes room for more: the linger is for when there is nothing else."""
+    world = await World(tmp_path, entries_max=10, window=20, linger_s=0.0, in_flight_max=4).open()
+    chance = random.Random(7)
+    await world.append(*(world.entry(n, f"id:{chance.randrange(40)}") for n in range(2_000)))
+    await world.until_idle()
+    sizes = [len(request) for request in world.api.seen]
+    assert sum(size == 10 for size in sizes) >= 0.9 * len(sizes), sizes
+    await world.close()
+
+
+async def test_whoever_mends_something_wakes_what_was_held_aside_too(world: World) -> None:
+    world.api.otherwise = lambda _: Reply(status=403)
+    await world.append(world.entry(1, "id:ann", v1=True))
+    for _ in range(30):
+        await world.step()
+        world.clock.advance(3.0)
+    await world.step()
+    assert world.outbox.ledger().parked == 1
+    world.api.otherwise = lambda _: Reply(status=200)
+    world.drain.try_now()
+    await world.step()
+    assert world.api.taken == [1]

@@ -21,6 +21,7 @@ class Day:
         self.world, self.chance = world, chance
         self.lanes_of: dict[int, tuple[str, ...]] = {}
         self.poison: set[int] = set()
+        self.cursed: dict[int, int] = {}  # fails each request it is in, with this status, until the day ends
         self.trouble = 0.0
         world.api.otherwise = self.answer
 
@@ -35,10 +36,18 @@ class Day:
                     Reply(status=429, retry_after="2"),
                     Reply(trouble="timeout"),
                     Reply(trouble="connect"),
+                    Reply(trouble="dns"),
+                    Reply(trouble="tls"),
                     Reply(status=401),
+                    Reply(status=403),
+                    Reply(status=404),
+                    Reply(status=302),
+                    Reply(status=200, body=b"<html>sign in</html>"),
                     *([] if bad else [Reply(trouble="torn")]),  # taken in, but nobody heard
                 ]
             )
+        if cursed := [self.cursed[n] for n in numbers if n in self.cursed]:
+            return Reply(status=cursed[0])
         if not bad:
             return Reply(status=200, body=b"{}")
         if self.chance.random() < 0.5 or self.world.api.paths[-1] != "/api/v2/batch":
@@ -53,11 +62,13 @@ class Day:
             self.lanes_of[n] = lanes
             if self.chance.random() < 0.05:
                 self.poison.add(n)
+            elif self.chance.random() < 0.03:
+                self.cursed[n] = self.chance.choice([500, 503, 403])
             yield self.world.entry(n, *lanes, v1=self.chance.random() < 0.25)
 
     async def live(self) -> None:
         for _ in range(self.chance.randrange(10, 60)):
-            match self.chance.randrange(8):
+            match self.chance.randrange(9):
                 case 0 | 1 | 2:
                     await self.world.append(*self.entries())
                 case 3:
@@ -68,9 +79,11 @@ class Day:
                     await self.world.crash()
                 case 6:
                     await self.world.drain.step()  # and do not wait for what it sent
+                case 7:
+                    self.world.clock.jump(self.chance.choice([-1, 1]) * self.chance.choice([0.5, 60.0, 86_400.0]))
                 case _:
                     await self.world.step()
-        self.trouble = 0.0
+        self.trouble, self.cursed = 0.0, {}
         await self.world.until_idle()
 
     def first_taken(self, lane: str) -> list[int]:

@@ -1,17 +1,19 @@
 """The pure rules, as tables."""
 
 import json
-from heapq import heapify
 from sys import maxsize
 
 import pytest
+from msgspec import structs
 
 from cio_buffer.delivery.batching import BatchLimits, form_batch
 from cio_buffer.delivery.claimed import Claimed, State
-from cio_buffer.delivery.pacing import Pacing
-from cio_buffer.delivery.retry import Again, Backoff, HeldBack, InV1, RetryPolicy
+from cio_buffer.delivery.lanes import Window, WindowLimits
+from cio_buffer.delivery.ready import ReadyQueue
+from cio_buffer.delivery.retry import Again, Backoff, Circumstances, HeldBack, InV1, RetryPolicy
 from cio_buffer.delivery.verdict import Meaning, Verdict, judge, retry_after_s
-from cio_buffer.outbox.entry import DeadLetter, Delivered, Entry
+from cio_buffer.outbox.contract import Claim, FromMain
+from cio_buffer.outbox.entry import DeadLetter, Entry
 from cio_buffer.upstream.transport import Reply
 
 NOW = 1_700_000_000.0
@@ -19,7 +21,13 @@ BACKOFF = Backoff(first_s=1.0, max_s=60.0)
 
 
 def claimed(
-    seq: int, *, company_max: int = maxsize, body: bytes = b"{}", kind: str = "event", call: str | None = None
+    seq: int,
+    *,
+    company_max: int = maxsize,
+    body: bytes = b"{}",
+    kind: str = "event",
+    call: str | None = None,
+    holds: int = 0,
 ) -> Claimed:
     entry = Entry(
         seq=seq,
@@ -31,9 +39,11 @@ def claimed(
         replays=0,
         traceparent=None,
         body=body,
+        holds=holds,
     )
     return Claimed(
         entry=entry,
+        seq=seq,
         is_from_parked=False,
         claimed_at=0.0,
         attempts=1,
@@ -46,8 +56,9 @@ def claimed(
 
 
 def formed(*members: Claimed, entries_max: int = 1_000, bytes_max: int = 500_000) -> list[int]:
-    ready = [(member.entry.seq, member) for member in members]
-    heapify(ready)
+    ready = ReadyQueue()
+    for member in members:
+        ready.push(member)
     limits = BatchLimits(entries_max=entries_max, bytes_max=bytes_max, same_lane=True)
     return [member.entry.seq for member in form_batch(ready, limits)]
 
@@ -67,11 +78,34 @@ def test_one_that_is_too_large_for_any_batch_leaves_alone() -> None:
     assert formed(claimed(1, body=b"x" * 100), claimed(2), bytes_max=50) == [1]
 
 
+def window(*entries: tuple[int, int]) -> Window:
+    """One with (seq, company_max) ready."""
+    held = Window(WindowLimits(entries_max=1_000, bytes_max=1_000_000, v1_max=10))
+    main = [FromMain(claimed(seq).entry, is_behind=False) for seq, _ in entries]
+    held.admit(Claim(parked=[], main=main, is_at_end=True, is_v1_due=False, next_due_at_ms=None), now=0.0)
+    members = held.take_batch(BatchLimits(entries_max=1_000, bytes_max=500_000, same_lane=True))
+    for member, (_, company_max) in zip(members, entries, strict=True):
+        member.company_max = company_max
+    held.give_back(members, is_tried=False)
+    return held
+
+
+def batches(held: Window) -> list[list[int]]:
+    limits = BatchLimits(entries_max=1_000, bytes_max=500_000, same_lane=True)
+    return [[one.entry.seq for one in batch] for batch in iter(lambda: held.take_batch(limits), [])]
+
+
 def test_suspects_ride_with_their_like_in_the_company_left_to_them() -> None:
-    """What nobody suspects, or suspects less, is not dragged into another's search."""
-    assert formed(claimed(1), claimed(2, company_max=4), claimed(3)) == [1]
-    assert formed(claimed(1, company_max=4), claimed(2, company_max=2)) == [1]
-    assert formed(*(claimed(seq, company_max=2) for seq in range(5))) == [0, 1]
+    """What nobody suspects, or suspects less, is not dragged into another's search, nor cut short by it."""
+    assert batches(window((1, maxsize), (2, 4), (3, maxsize))) == [[1, 3], [2]]
+    assert batches(window((1, 4), (2, 2))) == [[1], [2]]
+    assert batches(window(*((seq, 2) for seq in range(5)))) == [[0, 1], [2, 3], [4]]
+
+
+def test_suspects_never_wait_for_company() -> None:
+    limits = BatchLimits(entries_max=1_000, bytes_max=500_000, same_lane=True)
+    assert window((1, 4), (2, maxsize)).ready_batch(limits).is_full
+    assert not window((1, maxsize), (2, 4)).ready_batch(limits).is_full
 
 
 def errors(*of: dict[str, object]) -> bytes:
@@ -85,8 +119,11 @@ ONE_OF_THREE = [Meaning.DELIVERED, Meaning.REFUSED, Meaning.DELIVERED]
     ("reply", "expected"),
     [
         (Reply(status=200, body=b"{}"), [Meaning.DELIVERED] * 3),
-        (Reply(status=200, body=b"<html>"), [Meaning.DELIVERED] * 3),
         (Reply(status=200), [Meaning.DELIVERED] * 3),
+        (Reply(status=200, body=b"OK"), [Meaning.DELIVERED] * 3),
+        (Reply(status=200, body=b'{"errors":"none"}'), [Meaning.DELIVERED] * 3),
+        (Reply(status=200, body=b"\n <!DOCTYPE html>"), [Meaning.MISCONFIGURED] * 3),
+        (Reply(status=200, body=b'{"errors":[{"batch_index":1'), [Meaning.UNDECIDED] * 3),
         (Reply(status=200, body=errors({"batch_index": 1})), ONE_OF_THREE),
         (Reply(status=207, body=errors({"batch_index": 1}, {"batch_index": 1})), ONE_OF_THREE),
         (Reply(status=207, body=errors({"batch_index": 1}, {"message": "of nobody"})), ONE_OF_THREE),
@@ -108,26 +145,85 @@ ONE_OF_THREE = [Meaning.DELIVERED, Meaning.REFUSED, Meaning.DELIVERED]
         (Reply(status=500), [Meaning.UNAVAILABLE] * 3),
         (Reply(status=599), [Meaning.UNAVAILABLE] * 3),
         (Reply(trouble="connect"), [Meaning.UNAVAILABLE] * 3),
-        (Reply(trouble="timeout"), [Meaning.UNAVAILABLE] * 3),
+        (Reply(trouble="dns"), [Meaning.MISCONFIGURED] * 3),
+        (Reply(trouble="tls"), [Meaning.MISCONFIGURED] * 3),
+        (Reply(trouble="timeout"), [Meaning.AMBIGUOUS] * 3),
+        (Reply(trouble="torn"), [Meaning.AMBIGUOUS] * 3),
     ],
 )
 def test_what_a_reply_means_for_each_of_three(reply: Reply, expected: list[Meaning]) -> None:
-    assert [verdict.meaning for verdict in judge(reply, entries=3, is_v1=False, now=NOW)] == expected
+    assert [verdict.meaning for verdict in judge(reply, entries=3, is_v1=False, others_pass=False, now=NOW)] == expected
 
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [(204, Meaning.DELIVERED), (400, Meaning.REFUSED), (404, Meaning.REFUSED), (401, Meaning.MISCONFIGURED)],
+    [
+        (204, Meaning.DELIVERED),
+        (400, Meaning.REFUSED),
+        (404, Meaning.MISCONFIGURED),
+        (403, Meaning.MISCONFIGURED),
+        (401, Meaning.MISCONFIGURED),
+    ],
 )
 def test_what_a_reply_means_for_a_call_that_left_alone(status: int, expected: Meaning) -> None:
-    (verdict,) = judge(Reply(status=status), entries=1, is_v1=True, now=NOW)
+    (verdict,) = judge(Reply(status=status), entries=1, is_v1=True, others_pass=False, now=NOW)
     assert verdict.meaning is expected
 
 
-def test_the_first_of_several_complaints_about_one_operation_speaks() -> None:
-    body = errors({"batch_index": 0, "field": "name", "message": "first"}, {"batch_index": 0, "message": "second"})
-    (verdict,) = judge(Reply(status=207, body=body), entries=1, is_v1=False, now=NOW)
-    assert (verdict.field, verdict.message) == ("name", "first")
+@pytest.mark.parametrize(
+    ("reply", "is_v1", "is_everybodys"),
+    [
+        (Reply(status=401), False, True),
+        (Reply(status=401), True, True),
+        (Reply(status=403), False, False),  # a firewall may mean one body
+        (Reply(status=404), False, True),
+        (Reply(status=404), True, False),  # a segment may be gone
+        (Reply(status=301), True, True),
+        (Reply(status=429), False, True),
+        (Reply(status=503), False, False),
+        (Reply(status=503, retry_after="5"), False, True),
+        (Reply(status=200, body=b"<html>"), True, True),
+        (Reply(trouble="dns"), True, True),
+        (Reply(trouble="tls"), True, True),
+        (Reply(trouble="connect"), True, False),
+        (Reply(trouble="torn"), True, False),
+    ],
+)
+def test_what_would_befall_any_request(reply: Reply, is_v1: bool, is_everybodys: bool) -> None:
+    (verdict,) = judge(reply, entries=1, is_v1=is_v1, others_pass=False, now=NOW)
+    assert verdict.is_trouble
+    assert verdict.is_everybodys is is_everybodys
+
+
+def test_a_404_for_one_call_is_its_own_once_others_passed_since() -> None:
+    (verdict,) = judge(Reply(status=404), entries=1, is_v1=True, others_pass=True, now=NOW)
+    assert verdict.meaning is Meaning.REFUSED
+    (verdict,) = judge(Reply(status=404), entries=1, is_v1=False, others_pass=True, now=NOW)
+    assert verdict.meaning is Meaning.MISCONFIGURED
+
+
+def test_an_answer_that_was_cut_off_is_asked_for_again_in_smaller_parts_and_believed_for_one() -> None:
+    cut_off = Reply(status=200, body=b'{"errors":[{"batch_index":1')
+    verdicts = judge(cut_off, entries=5, is_v1=False, others_pass=False, now=NOW)
+    assert {verdict.company_max for verdict in verdicts} == {3}
+    (verdict,) = judge(cut_off, entries=1, is_v1=False, others_pass=False, now=NOW)
+    assert verdict.meaning is Meaning.DELIVERED
+
+
+def test_a_207_that_names_nobody_is_halved() -> None:
+    verdicts = judge(Reply(status=207), entries=1_000, is_v1=False, others_pass=False, now=NOW)
+    assert {verdict.company_max for verdict in verdicts} == {500}
+    (verdict,) = judge(Reply(status=207), entries=1, is_v1=False, others_pass=False, now=NOW)
+    assert verdict.meaning is Meaning.REFUSED
+
+
+def test_all_that_is_said_of_one_operation_is_kept() -> None:
+    body = errors(
+        {"batch_index": 0, "reason": "required", "field": "name", "message": "first"},
+        {"batch_index": 0, "reason": "invalid", "field": "name", "message": "second"},
+    )
+    (verdict,) = judge(Reply(status=207, body=body), entries=1, is_v1=False, others_pass=False, now=NOW)
+    assert (verdict.vendor_reason, verdict.field, verdict.message) == ("required; invalid", "name", "first; second")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +238,7 @@ def test_the_first_of_several_complaints_about_one_operation_speaks() -> None:
     ],
 )
 def test_the_vendors_reason_is_found_in_any_of_its_shapes(body: bytes) -> None:
-    (verdict,) = judge(Reply(status=400, body=body), entries=1, is_v1=True, now=NOW)
+    (verdict,) = judge(Reply(status=400, body=body), entries=1, is_v1=True, others_pass=False, now=NOW)
     assert verdict.message == "so sorry"
 
 
@@ -167,23 +263,69 @@ def test_retry_after_is_seconds_or_a_date_and_capped(header: str, expected: floa
 UNAVAILABLE = Verdict(meaning=Meaning.UNAVAILABLE, reason="unavailable", status=503)
 
 
+FIREWALL = Verdict(meaning=Meaning.MISCONFIGURED, reason="forbidden", status=403, is_blameless=True)
+WRONG_KEY = Verdict(meaning=Meaning.MISCONFIGURED, reason="credentials_rejected", status=401, is_everybodys=True)
+LOST = Verdict(meaning=Meaning.AMBIGUOUS, reason="timeout")
+
+
+def at(company: int = 1, *, is_its_own: bool = True, now: float = NOW, wall_now: float = NOW) -> Circumstances:
+    return Circumstances(company=company, is_its_own=is_its_own, now=now, wall_now=wall_now)
+
+
 @pytest.mark.parametrize(
     ("verdict", "company", "is_its_own", "expected"),
     [
-        (Verdict(meaning=Meaning.DELIVERED), 2, True, Delivered()),
         (Verdict(meaning=Meaning.UNDECIDED, company_max=4), 8, True, Again(4)),
-        (Verdict(meaning=Meaning.MISCONFIGURED), 1, True, Again(maxsize)),
+        (WRONG_KEY, 1, True, Again(maxsize)),
+        (FIREWALL, 1, False, Again(maxsize)),
+        (FIREWALL, 8, True, Again(4)),
+        (FIREWALL, 1, True, HeldBack(int((NOW + 0.5) * 1000), 1)),
         (Verdict(meaning=Meaning.REFUSED, reason="refused"), 1, True, DeadLetter(reason="refused")),
-        (UNAVAILABLE, 2, False, Again(maxsize)),
+        (UNAVAILABLE, 2, False, Again(1)),
         (UNAVAILABLE, 5, True, Again(3)),
         (UNAVAILABLE, 1, False, Again(maxsize)),
-        (UNAVAILABLE, 1, True, HeldBack(int((NOW + 0.5) * 1000))),
+        (UNAVAILABLE, 1, True, HeldBack(int((NOW + 0.5) * 1000), 1)),
+        (LOST, 2, True, Again(1)),
+        (LOST, 1, True, HeldBack(int((NOW + 0.5) * 1000), 1)),
         (Verdict(meaning=Meaning.UNAVAILABLE, is_blameless=True), 1, True, Again(maxsize)),
     ],
 )
 def test_what_becomes_of_an_entry(verdict: Verdict, company: int, is_its_own: bool, expected: object) -> None:
     policy = RetryPolicy(backoff=BACKOFF, keep_trying_for_s=0)
-    assert policy.settle(claimed(1), verdict, company=company, is_its_own=is_its_own, now=NOW, jitter=0.5) == expected
+    assert policy.settle(claimed(1), verdict, at(company, is_its_own=is_its_own), jitter=0.5) == expected
+
+
+def test_who_is_held_again_waits_longer_and_at_least_as_long_as_it_was_asked_to() -> None:
+    policy = RetryPolicy(backoff=BACKOFF, keep_trying_for_s=0)
+    held = claimed(1, holds=3)
+    assert policy.settle(held, UNAVAILABLE, at(), jitter=0.5) == HeldBack(int((NOW + 4.0) * 1000), 4)
+    later = structs.replace(UNAVAILABLE, retry_after_s=100.0)
+    assert policy.settle(held, later, at(), jitter=0.5) == HeldBack(int((NOW + 100.0) * 1000), 4)
+    assert policy.wait_max_ms == 300_000
+
+
+HOUR_S = 3_600.0
+
+
+@pytest.mark.parametrize(
+    ("verdict", "passed_s", "wall_jump_s", "is_dead"),
+    [
+        (UNAVAILABLE, HOUR_S + 1, 0.0, True),
+        (UNAVAILABLE, HOUR_S - 1, 0.0, False),
+        (LOST, HOUR_S + 1, 0.0, True),
+        (FIREWALL, HOUR_S + 1, 0.0, True),
+        (WRONG_KEY, HOUR_S + 1, 0.0, False),  # ours to mend: nobody dies of it
+        (UNAVAILABLE, 1, 365 * 86_400.0, False),  # the clock was set forward
+        (UNAVAILABLE, HOUR_S + 1, -365 * 86_400.0, False),
+    ],
+)
+def test_age_ends_retrying_by_whichever_clock_is_milder(
+    verdict: Verdict, passed_s: float, wall_jump_s: float, is_dead: bool
+) -> None:
+    policy = RetryPolicy(backoff=BACKOFF, keep_trying_for_s=HOUR_S)
+    when = at(now=NOW + passed_s, wall_now=NOW + passed_s + wall_jump_s)
+    outcome = policy.settle(claimed(1), verdict, when, jitter=0.5)
+    assert isinstance(outcome, DeadLetter) is is_dead
 
 
 EVENT = (
@@ -195,77 +337,15 @@ EVENT = (
 def test_an_event_too_large_for_v2_is_said_in_v1_with_the_same_stamps() -> None:
     policy = RetryPolicy(backoff=BACKOFF, keep_trying_for_s=0)
     too_large = Verdict(meaning=Meaning.REFUSED, reason="too_large", status=413)
-    said = policy.settle(claimed(1, body=EVENT), too_large, company=1, is_its_own=True, now=NOW, jitter=0)
+    said = policy.settle(claimed(1, body=EVENT), too_large, at(), jitter=0)
     assert isinstance(said, InV1)
     assert said.call == "POST /api/v1/customers/cio_a%2Fb/events"
     assert json.loads(said.body) == {"name": "x", "id": "I", "timestamp": 5, "type": "page", "data": {"n": 1}}
     in_v1 = claimed(1, body=said.body, call=said.call)
-    assert isinstance(policy.settle(in_v1, too_large, company=1, is_its_own=True, now=NOW, jitter=0), DeadLetter)
+    assert isinstance(policy.settle(in_v1, too_large, at(), jitter=0), DeadLetter)
 
 
 @pytest.mark.parametrize(("failures", "expected"), [(1, 1.0), (2, 2.0), (6, 32.0), (7, 60.0), (5_000, 60.0)])
 def test_backoff_doubles_up_to_its_limit(failures: int, expected: float) -> None:
     assert BACKOFF.wait_s(failures, 1.0) == expected
     assert BACKOFF.wait_s(failures, 0.0) == 0.0
-
-
-def pacing(rate: float = 10.0, in_flight: int = 3) -> Pacing:
-    return Pacing(rate_max_per_s=rate, in_flight_max=in_flight, backoff=BACKOFF)
-
-
-def fail(pacing: Pacing, *, sent_at: float, now: float, verdict: Verdict = UNAVAILABLE) -> None:
-    pacing.answered(verdict, sent_at=sent_at, now=now, jitter=1.0)
-
-
-def test_any_second_sees_at_most_the_rate_and_a_tenth() -> None:
-    paced, now, sent = pacing(rate=100.0, in_flight=1_000), 0.0, []
-    while now < 5.0:
-        if paced.wait_s(now) == 0.0:
-            paced.started(now)
-            paced.ended()
-            sent.append(now)
-        else:
-            now += paced.wait_s(now) + 1e-9
-    assert len(sent) >= 500
-    assert max(sum(start <= at < start + 1.0 for at in sent) for start in sent) <= 110
-
-
-def test_no_more_requests_are_under_way_than_allowed() -> None:
-    paced = pacing(rate=1e6)
-    for _ in range(3):
-        assert paced.wait_s(0.0) == 0.0
-        paced.started(0.0)
-    assert paced.wait_s(0.0) == float("inf")
-    paced.ended()
-    assert paced.wait_s(1.0) == 0.0
-
-
-def test_after_a_failure_one_probes_at_a_time_until_one_succeeds() -> None:
-    paced = pacing(rate=1e6)
-    fail(paced, sent_at=0.0, now=1.0)
-    assert (paced.hold, paced.in_flight_limit, paced.wait_s(1.0)) == ("outage", 1, 1.0)
-    fail(paced, sent_at=2.0, now=2.5)
-    assert paced.wait_s(2.5) == 2.0
-    paced.answered(Verdict(meaning=Meaning.DELIVERED), sent_at=4.5, now=5.0, jitter=1.0)
-    assert (paced.hold, paced.in_flight_limit) == (None, 3)
-
-
-def test_failures_of_requests_that_were_under_way_together_count_once() -> None:
-    paced = pacing()
-    for now in (1.0, 1.1, 1.2):
-        fail(paced, sent_at=0.5, now=now)
-    assert paced.failures == 1
-
-
-def test_the_success_of_an_older_request_does_not_end_a_hold() -> None:
-    paced = pacing()
-    fail(paced, sent_at=0.0, now=1.0)
-    paced.answered(Verdict(meaning=Meaning.DELIVERED), sent_at=0.5, now=1.1, jitter=1.0)
-    assert paced.hold == "outage"
-
-
-def test_a_rejected_key_is_called_by_its_name() -> None:
-    paced = pacing()
-    fail(paced, sent_at=0.0, now=1.0, verdict=Verdict(meaning=Meaning.MISCONFIGURED, reason="credentials_rejected"))
-    assert paced.hold == "credentials"
-    assert paced.next_try_in_s(1.25) == 0.75

@@ -15,6 +15,7 @@ from cio_buffer.delivery.pacing import Pacing
 from cio_buffer.delivery.retry import Backoff, RetryPolicy
 from cio_buffer.outbox.entry import NewEntry, pack_lanes
 from cio_buffer.outbox.sqlite import SqliteOutbox
+from cio_buffer.upstream.track import complaints
 from cio_buffer.upstream.transport import Reply, Request
 from tests.support.clock import FakeClock
 
@@ -47,10 +48,9 @@ class TrackApi:
         reply = (self.answers.pop(0) if self.answers else self.otherwise)(operations)
         if self.gate:
             await self.gate.wait()
-        refused = set()
-        if reply.status == 207:
-            refused = {error["batch_index"] for error in json.loads(reply.body)["errors"]}
-        if reply.status in (200, 207) or reply.trouble == "torn":
+        refused = {one.index for one in complaints(reply.body) or []} if reply.status == 207 else set()
+        is_page = reply.body.startswith(b"<")
+        if (reply.status in (200, 207) and not is_page) or reply.trouble == "torn":
             self.taken += [number_of(operation) for index, operation in enumerate(operations) if index not in refused]
         return reply
 
