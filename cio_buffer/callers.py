@@ -17,8 +17,10 @@ CHALLENGE = {"WWW-Authenticate": 'Basic realm="Customer.io Track API"'}
 BEARER_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="Customer.io App API"'}
 
 
-class Callers(Struct, frozen=True, kw_only=True):
+class Callers(Struct, kw_only=True):
     """What local callers have to show. Empty keys open nothing. Every comparison takes the same time for any guess.
+
+    Only `use_keys` changes anything here.
 
     `keys` are Track keys, the present one and the one before it; `local_key` is good for Track and App calls here, and
     for nothing at Customer.io. `needed` is what a Track call has to show on a port.
@@ -29,6 +31,10 @@ class Callers(Struct, frozen=True, kw_only=True):
     needed: Literal["key", "site_id", "none"] = "key"
     local_key: str = ""
     app_api_key: str = ""
+
+    def use_keys(self, of: "Callers") -> None:
+        """From now on take the keys that `of` takes; site id, and what is needed, stay."""
+        self.keys, self.local_key, self.app_api_key = of.keys, of.local_key, of.app_api_key
 
     def check_track(self, authorization: str | None, *, is_by_tcp: bool, needs_key: bool = True) -> None:
         """Raise Refused (401) unless this Authorization header may make a Track call.

@@ -3,12 +3,11 @@
 import asyncio
 import random
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
@@ -33,6 +32,7 @@ from cio_buffer.ingest.track_v1 import Mapping
 from cio_buffer.outbox.contract import Outbox
 from cio_buffer.outbox.sqlite import SqliteOutbox
 from cio_buffer.passthrough import APP_ROOT, MAIL_UNKNOWN, AppRoutes, Passthrough
+from cio_buffer.reload import Reload
 from cio_buffer.server import Server, find_users, tls_context
 from cio_buffer.telemetry import log
 from cio_buffer.upstream.limits import BATCH_MAX_BYTES
@@ -50,12 +50,19 @@ AT_ONCE_S = 0.02  # for aiohttp 0 is "however long it takes"
 ADMIN_CONNECTIONS_MAX, ADMIN_BODY_MAX_BYTES = 32, 65_536
 
 
-async def run(config: Config, *, clock: Clock, chance: random.Random, logger: FilteringBoundLogger) -> None:
-    """Serve until SIGTERM or SIGINT; a second one ends the last effort at once.
+async def run(
+    config: Config,
+    *,
+    load_again: Callable[[], Config],
+    clock: Clock,
+    chance: random.Random,
+    logger: FilteringBoundLogger,
+) -> None:
+    """Serve until SIGTERM or SIGINT; a second one ends the last effort at once. SIGHUP: see `reload.py`.
 
     Raises StoreHeld or StoreUnusable, or OSError where a socket cannot be opened.
     """
-    stop, stop_now = asyncio.Event(), asyncio.Event()
+    stop, stop_now, reload_asked = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:
         (stop_now if stop.is_set() else stop).set()
@@ -63,7 +70,17 @@ async def run(config: Config, *, clock: Clock, chance: random.Random, logger: Fi
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    async with daemon(config, clock=clock, chance=chance, logger=logger, stop_now=stop_now) as draining:
+    loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
+    rooms = daemon(
+        config,
+        load_again=load_again,
+        reload_asked=reload_asked,
+        clock=clock,
+        chance=chance,
+        logger=logger,
+        stop_now=stop_now,
+    )
+    async with rooms as draining:
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait({stopping, draining}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -73,7 +90,14 @@ async def run(config: Config, *, clock: Clock, chance: random.Random, logger: Fi
 
 @asynccontextmanager
 async def daemon(
-    config: Config, *, clock: Clock, chance: random.Random, logger: FilteringBoundLogger, stop_now: asyncio.Event
+    config: Config,
+    *,
+    load_again: Callable[[], Config],
+    reload_asked: asyncio.Event,
+    clock: Clock,
+    chance: random.Random,
+    logger: FilteringBoundLogger,
+    stop_now: asyncio.Event,
 ) -> AsyncIterator["asyncio.Task[None]"]:
     """The rooms, open: yields the drain's task. On leaving, doors close first and the store last."""
     logger.info(log.DAEMON_STARTING, version=__version__)
@@ -99,10 +123,17 @@ async def daemon(
         rooms.push_async_callback(end_drain, drain, draining, config.drain.at_stop_for_s, stop_now)
         repeats = Repeats(outbox, clock)
         rooms.callback(outbox.note_answers)
-        for watch in (observer.audit(), observer.watch_room(), repeats.run()):
-            rooms.push_async_callback(end, asyncio.ensure_future(watch))
         callers = callers_of(config)
-        track = build_track(config, outbox, repeats, callers, region, clock=clock, logger=logger)
+        reload = Reload(
+            config,
+            load_again=load_again,
+            use_keys=lambda anew: use_keys(anew, transport, callers, drain),
+            asked=reload_asked,
+            logger=logger,
+        )
+        for watch in (observer.audit(), observer.watch_room(), observer.watch_age(), repeats.run(), reload.run()):
+            rooms.push_async_callback(end, asyncio.ensure_future(watch))
+        track = build_track(config, outbox, repeats, callers, region, transport=transport, clock=clock, logger=logger)
         api = build_api(config, track, AppRoutes(app, callers, logger), admin)
         grace_s = max(REQUEST_GRACE_S, config.upstream.passthrough_timeout_s)  # a mail that is under way may go out
         rooms.push_async_callback(close_doors, api, grace_s, stop_now)
@@ -230,6 +261,13 @@ def callers_of(config: Config) -> Callers:
     )
 
 
+def use_keys(config: Config, transport: TrackTransport, callers: Callers, drain: Drain) -> None:
+    """Use this config's keys from now on, and try what waits with them."""
+    transport.use_key(config.upstream.site_id, config.upstream.track_api_key.reveal())
+    callers.use_keys(callers_of(config))
+    drain.try_now()
+
+
 def build_track(
     config: Config,
     outbox: Outbox,
@@ -237,16 +275,17 @@ def build_track(
     callers: Callers,
     region: Passthrough,
     *,
+    transport: TrackTransport,
     clock: Clock,
     logger: FilteringBoundLogger,
 ) -> TrackRoutes:
-    ours = aiohttp.encode_basic_auth(config.upstream.site_id, config.upstream.track_api_key.reveal())
+    """`transport` knows the key of the moment, which the call for the region shows too."""
     return TrackRoutes(
         Intake(outbox, clock=clock, new_id=EventIds(random.SystemRandom()).new),
         Mapping(identifiers=config.upstream.identifiers, anonymous=config.upstream.anonymous),
         callers=callers,
         repeats=repeats,
-        ask_region=lambda request, body: region.forward(request, body, ours),
+        ask_region=lambda request, body: region.forward(request, body, transport.authorization),
         logger=logger,
     )
 

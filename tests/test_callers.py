@@ -264,3 +264,29 @@ def test_without_a_key_of_ours_nothing_is_added():
 def test_a_local_key_of_any_alphabet_is_swapped():
     by = callers(local_key="ключ")
     assert by.authorization_for_app("Bearer ключ", is_by_tcp=True) == f"Bearer {APP}"
+
+
+def test_keys_that_change_open_the_door_from_then_on_and_the_old_ones_do_not():
+    by = callers()
+    by.use_keys(callers(keys=("new-key", KEY), local_key="new-local", app_api_key="new-app"))
+    assert [is_let_in(by, basic(SITE, key), "tcp") for key in ("new-key", KEY, "new-local")] == [True] * 3
+    assert [is_let_in(by, basic(SITE, key), "tcp") for key in (PREVIOUS, LOCAL)] == [False] * 2
+    assert by.authorization_for_app("Bearer new-local", is_by_tcp=True) == "Bearer new-app"
+    assert by.authorization_for_app(f"Bearer {LOCAL}", is_by_tcp=True) == f"Bearer {LOCAL}"
+    assert by.authorization_for_app(None, is_by_tcp=False) == "Bearer new-app"
+
+
+def test_what_is_wanted_and_of_whom_does_not_change_with_the_keys():
+    by = callers("site_id")
+    by.use_keys(callers("none", site_id="another"))
+    assert is_let_in(by, basic(SITE, "whatever"), "tcp")
+    assert not is_let_in(by, basic("another", KEY), "tcp")
+    assert not is_let_in(by, None, "tcp")
+
+
+def test_a_key_that_is_taken_away_opens_nothing():
+    by = callers()
+    by.use_keys(callers(keys=(KEY, ""), local_key="", app_api_key=""))
+    assert not is_let_in(by, basic(SITE, LOCAL), "tcp")
+    assert not is_let_in(by, basic(SITE, ""), "tcp")
+    assert by.authorization_for_app(None, is_by_tcp=False) is None

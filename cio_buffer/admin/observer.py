@@ -5,6 +5,8 @@ from contextlib import suppress
 from structlog.typing import FilteringBoundLogger
 
 from cio_buffer import __version__
+from cio_buffer.admin.flow import Flow
+from cio_buffer.admin.forecast import Stored, forecast
 from cio_buffer.admin.status import (
     DrainStatus,
     LedgerStatus,
@@ -14,14 +16,19 @@ from cio_buffer.admin.status import (
     Status,
     UpstreamStatus,
 )
+from cio_buffer.admin.warnings import STALE_HINT
 from cio_buffer.clock import Clock
 from cio_buffer.delivery.drain import Drain
 from cio_buffer.errors import OutboxUnavailable
 from cio_buffer.outbox.contract import Outbox
 from cio_buffer.passthrough import Passthrough
 from cio_buffer.telemetry import log
+from cio_buffer.upstream.limits import CAMPAIGN_AGE_MAX_S
+from cio_buffer.upstream.troubles import hint_for
 
 LOOK_EVERY_S = 1.0
+MINUTE_S, LATELY_S = 60.0, 10.0  # over which rates are taken
+LOOK_AT_AGE_EVERY_S = 10.0  # the store is asked for it
 ROOM_EVENTS = {
     "outbox_full": (log.OUTBOX_FULL, log.OUTBOX_HAS_ROOM),
     "disk_low": (log.DISK_LOW, log.DISK_RECOVERED),
@@ -49,6 +56,9 @@ class Observer:
         self._track_url = track_url
         self._clock = clock
         self._began = clock.monotonic()
+        self._flow = Flow(outbox.ledger(), self._began)
+        self._refusing = ""
+        self._is_stale = False
         self._is_balanced = True
         self.is_stopping = False
         self.listening: list[str] = []
@@ -81,14 +91,38 @@ class Observer:
         )
 
     async def watch_room(self) -> None:
-        """Say so when the outbox begins or ceases to refuse operations."""
-        before = ""
+        """Look again and again what the outbox refuses, and how much comes and goes."""
         while True:
-            after = self._outbox.condition().refusing
-            if after != before:
-                self._report_room(before, after)
-            before = after
+            self.look_at_room()
             await self._clock.sleep(LOOK_EVERY_S)
+
+    async def watch_age(self) -> None:
+        """Look again and again how old the oldest entry is."""
+        while True:
+            with suppress(OutboxUnavailable):  # the next round tries again
+                await self.look_at_age()
+            await self._clock.sleep(LOOK_AT_AGE_EVERY_S)
+
+    def look_at_room(self) -> None:
+        """Say so when the outbox begins or ceases to refuse operations."""
+        self._flow.look(self._outbox.ledger(), self._clock.monotonic())
+        before, self._refusing = self._refusing, self._outbox.condition().refusing
+        if self._refusing != before:
+            self._report_room(before, self._refusing)
+
+    async def look_at_age(self) -> None:
+        """Say so when what waits becomes too old to start campaigns, and when that is over."""
+        age_s = await self._oldest_age_s()
+        was_stale, self._is_stale = self._is_stale, is_stale(age_s)
+        if self._is_stale and not was_stale:
+            self._logger.warning(log.OUTBOX_STALE, oldest_age_s=age_s, hint=STALE_HINT)
+        elif was_stale and not self._is_stale:
+            self._logger.info(log.OUTBOX_FRESH, oldest_age_s=age_s)
+
+    async def _oldest_age_s(self) -> float | None:
+        """None if nothing waits. By a clock that may have been set since: what comes from the future is just new."""
+        oldest_at_ms = await self._outbox.oldest_at_ms()
+        return None if oldest_at_ms is None else max(round(self._clock.now() - oldest_at_ms / 1000, 3), 0.0)
 
     def _report_room(self, before: str, after: str) -> None:
         if before:
@@ -130,32 +164,52 @@ class Observer:
         )
 
     async def _outbox_status(self) -> OutboxStatus:
+        age_s = await self._oldest_age_s()
         ledger, condition = self._outbox.ledger(), self._outbox.condition()
-        oldest_at_ms = await self._outbox.oldest_at_ms()
-        age_s = None if oldest_at_ms is None else max(round(self._clock.now() - oldest_at_ms / 1000, 3), 0.0)
+        now = self._clock.monotonic()
+        minute = self._flow.rates(ledger, now, over_s=MINUTE_S)
+        lately = self._flow.rates(ledger, now, over_s=LATELY_S)
+        stored = Stored(
+            waiting=ledger.entries, dead=ledger.dead, bytes_used=condition.bytes_used, bytes_max=condition.bytes_max
+        )
+        foreseen = forecast(minute, lately, stored, is_held=self._drain.pacing.hold is not None)
         return OutboxStatus(
             entries=ledger.entries + ledger.dead,
             bytes=condition.bytes_used,
             bytes_max=condition.bytes_max,
             oldest_age_s=age_s,
+            is_stale=is_stale(age_s),
+            accepted_per_s=round(minute.accepted_per_s, 1),
+            empty_in_s=foreseen.empty_in_s,
+            full_in_s=foreseen.full_in_s,
             order_violations=self._drain.order.violations,
         )
 
     def _drain_status(self) -> DrainStatus:
-        pacing = self._drain.pacing
+        now, pacing = self._clock.monotonic(), self._drain.pacing
         return DrainStatus(
             state="paused" if pacing.hold else "running",
             paused=pacing.hold,
-            entries_per_s=round(self._drain.delivered.per_s(self._clock.monotonic()), 1),
+            breaker=pacing.state(now),
+            entries_per_s=round(self._drain.delivered.per_s(now), 1),
+            rate_limit_per_s=round(pacing.rate_limit_per_s(now), 1),
             in_flight=pacing.in_flight,
             in_flight_limit=pacing.in_flight_limit,
         )
 
     def _upstream(self) -> UpstreamStatus:
-        now = self._clock.monotonic()
-        next_try_in_s = self._drain.pacing.next_try_in_s(now)
+        now, pacing = self._clock.monotonic(), self._drain.pacing
+        next_try_in_s = pacing.next_try_in_s(now)
         return UpstreamStatus(
             track_url=self._track_url,
             recent=self._drain.recent.counts(now),
+            trouble=pacing.trouble,
+            hint=hint_for(pacing.trouble),
             next_try_in_s=None if next_try_in_s is None else round(next_try_in_s, 3),
+            ambiguous=self._drain.ambiguous,
         )
+
+
+def is_stale(age_s: float | None) -> bool:
+    """Whether events so old start no campaigns any more."""
+    return age_s is not None and age_s > CAMPAIGN_AGE_MAX_S

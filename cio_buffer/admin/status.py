@@ -6,6 +6,7 @@ from msgspec import Struct
 
 State = Literal["starting", "ready", "refusing", "stopping"]
 Paused = Literal["operator", "credentials", "outage"]
+Breaker = Literal["closed", "open", "probing", "ramping"]
 
 
 class LedgerStatus(Struct, frozen=True, kw_only=True):
@@ -27,31 +28,55 @@ class LedgerStatus(Struct, frozen=True, kw_only=True):
 
 
 class OutboxStatus(Struct, frozen=True, kw_only=True):
-    """`entries`: all that is stored, dead letters too. `oldest_age_s`: of what waits; null if nothing does."""
+    """`entries`: all that is stored, dead letters too. `oldest_age_s`: of what waits; null if nothing does.
+
+    `is_stale`: the oldest is past 72 hours, and for events so old Customer.io starts no campaigns.
+    `accepted_per_s`: operations, over the last minute. If all goes on as now, nothing waits any more in `empty_in_s` (0
+    when nothing does, null while it does not get less), and the store is full in `full_in_s` (0 when it is, null while
+    it does not grow). Both are net of what comes and goes, and rough.
+    """
 
     entries: int
     bytes: int
     bytes_max: int
     oldest_age_s: float | None
+    is_stale: bool
+    accepted_per_s: float
+    empty_in_s: float | None
+    full_in_s: float | None
     order_violations: int
 
 
 class DrainStatus(Struct, frozen=True, kw_only=True):
-    """`in_flight` counts requests here. `paused`: why nothing leaves, null while it does."""
+    """`in_flight` counts requests here. `paused`: why nothing leaves, null while it does.
+
+    `breaker`: closed while all is well; open while everything is held; probing when a single request tries; ramping
+    when the rate comes back slowly. `rate_limit_per_s`: requests that may leave in a second just now.
+    """
 
     state: Literal["running", "paused"]
     paused: Paused | None
+    breaker: Breaker
     entries_per_s: float
+    rate_limit_per_s: float
     in_flight: int
     in_flight_limit: int
 
 
 class UpstreamStatus(Struct, frozen=True, kw_only=True):
-    """`recent`: answers of the last five minutes by status, or by what went wrong on the way."""
+    """`recent`: answers of the last five minutes by status, or by what went wrong on the way.
+
+    `trouble`: what goes wrong just now, in one of the words of `upstream/troubles.py`; null while nothing does. `hint`:
+    what that is and what to do. `ambiguous`: operations since the start whose answer was lost after they had been sent;
+    they are sent again, under the same ids.
+    """
 
     track_url: str
     recent: dict[str, int]
+    trouble: str | None
+    hint: str | None
     next_try_in_s: float | None
+    ambiguous: int
 
 
 class PassthroughStatus(Struct, frozen=True, kw_only=True):

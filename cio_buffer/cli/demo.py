@@ -75,7 +75,8 @@ def demo() -> int:
 async def play() -> int:
     """Whoever ends us ends the daemon too: SIGTERM unwinds like Ctrl-C."""
     if whole := asyncio.current_task():
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, whole.cancel)
+        for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal must not leave the daemon behind
+            asyncio.get_running_loop().add_signal_handler(number, whole.cancel)
     clock = SystemClock()
     faults, arrived = Faults(clock), Ledger()
     sandbox = Sandbox(clock, faults, arrived, site_id="demo-site", track_api_key="demo-key")

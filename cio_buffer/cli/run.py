@@ -4,7 +4,9 @@ import gc
 import os
 import random
 import resource
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -26,23 +28,28 @@ GARBAGE_THRESHOLDS = (20_000, 50, 100)
 
 def run(config_path: Path | None) -> int:
     """Run the daemon; returns its exit code."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody listens: a reload must not end what has just begun
     try:
         path = find(config_path, os.environ)
         config = load(path, os.environ)
     except ConfigError as mistakes:
         click.echo(render(mistakes.problems), err=True)
         return BAD_CONFIG
-    return serve(config)
+    return serve(config, lambda: load(path, os.environ))
 
 
-def serve(config: Config) -> int:
-    """Run the daemon with a config that has passed every check; returns its exit code."""
+def serve(config: Config, load_again: Callable[[], Config]) -> int:
+    """Run the daemon with a config that has passed every check; returns its exit code.
+
+    `load_again` reads the same sources anew, for SIGHUP.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys and payloads
     gc.freeze()  # what is imported stays
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     logger = log.configure(config.log.level, config.log.format, sys.stderr, SystemClock())
     try:
-        uvloop.run(daemon.run(config, clock=SystemClock(), chance=random.Random(), logger=logger))
+        running = daemon.run(config, load_again=load_again, clock=SystemClock(), chance=random.Random(), logger=logger)
+        uvloop.run(running)
     except StoreHeld as problem:
         complain(
             str(problem),

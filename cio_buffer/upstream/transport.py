@@ -18,6 +18,9 @@ IDLE_S = 5.0
 """How long a connection is kept for the next request: shorter than upstream is likely to keep it, because a request on
 one that upstream has just closed may or may not have been taken in."""
 
+KEY_REFUSED = (401, 403)
+"""Answers that may be about the key."""
+
 Trouble = Literal["connect", "dns", "tls", "timeout", "torn"]
 
 
@@ -71,22 +74,23 @@ class FreshConnector(aiohttp.TCPConnector):
 
 
 class TrackTransport:
-    """Talks to one Track API host."""
+    """Talks to one Track API host, with a key that may change meanwhile. `authorization` is what it shows now."""
 
     def __init__(
         self, base_url: str, *, site_id: str, api_key: str, connect_timeout_s: float, request_timeout_s: float
     ) -> None:
         self._base_url = base_url.rstrip("/")
-        self._headers = {
-            "Authorization": aiohttp.encode_basic_auth(site_id, api_key),
-            "Content-Type": "application/json",
-        }
+        self.use_key(site_id, api_key)
         self._timeout = aiohttp.ClientTimeout(total=request_timeout_s, sock_connect=connect_timeout_s)
         self._session: aiohttp.ClientSession | None = None
 
+    def use_key(self, site_id: str, api_key: str) -> None:
+        """Show this key from the next request on."""
+        self.authorization = aiohttp.encode_basic_auth(site_id, api_key)
+
     async def open(self) -> None:
         self._session = aiohttp.ClientSession(
-            headers=self._headers,
+            headers={"Content-Type": "application/json"},
             timeout=self._timeout,
             connector=FreshConnector(),  # the drain bounds requests in flight
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -98,12 +102,23 @@ class TrackTransport:
             await self._session.close()
 
     async def send(self, request: Request) -> Reply:
+        """Ask once; once more where a key was refused that is no longer ours: that says nothing about the one we have.
+
+        What answers so has taken nothing in.
+        """
+        shown = self.authorization
+        reply = await self._send(request, shown)
+        is_outdated = reply.status in KEY_REFUSED and shown != self.authorization
+        return await self._send(request, self.authorization) if is_outdated else reply
+
+    async def _send(self, request: Request, authorization: str) -> Reply:
         assert self._session is not None, "opened by the daemon"
         try:
             async with self._session.request(
                 request.method,
                 URL(self._base_url + request.path, encoded=True),
                 data=request.body,
+                headers={"Authorization": authorization},
                 allow_redirects=False,  # most ways to follow one lose the method, the body or the credentials
             ) as response:
                 body = await read_up_to(response.content, REPLY_MAX_BYTES)

@@ -65,9 +65,9 @@ def test_it_ends_by_itself_with_books_that_add_up_and_leaves_nothing(folder: Pat
     assert took_s < 15
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_leaves_nothing_when_it_is_interrupted_either(folder: Path, number: signal.Signals) -> None:
-    """Ctrl-C reaches the whole group, a SIGTERM only the demo itself."""
+    """Ctrl-C reaches the whole group, a SIGTERM or a closed terminal only the demo itself."""
     with demo(folder) as process:
         assert process.stdout
         while "accepted" not in process.stdout.readline():

@@ -6,9 +6,15 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from cio_buffer.admin.status import Status
+from cio_buffer.cli.status import lines
 from cio_buffer.sandbox import Sandbox
+from cio_buffer.upstream.limits import CAMPAIGN_AGE_MAX_S
+from cio_buffer.upstream.troubles import hint_for
+from tests.admin.rooms import Rooms
 from tests.cli.conftest import command
 from tests.support.process import Daemon, until
 
@@ -25,9 +31,19 @@ DOCUMENTED: dict[str, Any] = {
         "in_flight",
         "balanced",
     ],
-    "outbox": ["entries", "bytes", "bytes_max", "oldest_age_s", "order_violations"],
-    "drain": ["state", "paused", "entries_per_s", "in_flight", "in_flight_limit"],
-    "upstream": ["track_url", "recent", "next_try_in_s"],
+    "outbox": [
+        "entries",
+        "bytes",
+        "bytes_max",
+        "oldest_age_s",
+        "is_stale",
+        "accepted_per_s",
+        "empty_in_s",
+        "full_in_s",
+        "order_violations",
+    ],
+    "drain": ["state", "paused", "breaker", "entries_per_s", "rate_limit_per_s", "in_flight", "in_flight_limit"],
+    "upstream": ["track_url", "recent", "trouble", "hint", "next_try_in_s", "ambiguous"],
     "passthrough": ["requests", "failed"],
 }
 """The fields that scripts may lean on."""
@@ -76,12 +92,20 @@ async def test_the_socket_is_found_by_option_environment_and_config(daemon: Daem
 
 
 async def test_one_screen_tells_how_it_is(daemon: Daemon, sandbox: Sandbox) -> None:
-    sandbox.faults.answer(503)
+    sandbox.faults.answer(503, headers={"Retry-After": "60"})
     assert (await daemon.call("POST", "/api/v1/customers/ann/events", {"name": "did"}))[0] == 200
     await until(lambda: sandbox.ledger.requests_total > 0)
+    await daemon.until(lambda seen: seen["drain"]["paused"] == "outage")
     code, out, _ = await status("--config", daemon.config)
     assert code == 0  # an outage upstream is what it is for
-    for told in ("ready", "1 accepted = 0 delivered + 0 dead lettered + 1 still held", "paused: outage", "x 503"):
+    assert "\n!" not in out
+    for told in (
+        "ready",
+        "1 accepted = 0 delivered + 0 dead lettered + 1 still held",
+        "paused: outage (open)",
+        "x 503, next try in ",
+        f"unavailable: {hint_for('unavailable')}",
+    ):
         assert told in out
 
 
@@ -91,7 +115,30 @@ async def test_a_key_that_is_rejected_needs_a_person(daemon: Daemon, sandbox: Sa
     await daemon.until(lambda seen: seen["drain"]["paused"] == "credentials")
     code, out, _ = await status("--config", daemon.config)
     assert code == 1
-    assert "\n! Customer.io rejects the site id or the Track key" in out
+    assert f"\n! {hint_for('credentials_rejected')}\n" in out
+    assert out.count("Customer.io rejects") == 1
+
+
+async def test_what_waits_for_three_days_needs_a_person_and_is_logged(daemon: Daemon, sandbox: Sandbox) -> None:
+    sandbox.faults.answer(503, headers={"Retry-After": "1"})
+    assert (await daemon.call("POST", "/api/v1/customers/ann/events", {"name": "did"}))[0] == 200
+    assert not (await daemon.status())["outbox"]["is_stale"]
+    await daemon.kill()
+    with sqlite3.connect(daemon.store) as store:
+        for table in ("event", "parked"):
+            aged = f"UPDATE {table} SET accepted_at_ms = accepted_at_ms - {CAMPAIGN_AGE_MAX_S * 1000:.0f}"
+            store.execute(aged)
+    store.close()
+    await daemon.start()
+    code, out, _ = await status("--config", daemon.config)
+    assert code == 1
+    assert "\n! the oldest entry has waited for 72 h: no campaign starts any more" in out
+    await until(lambda: "outbox.stale" in daemon.log.read_text())
+    [line] = [line for line in daemon.log_lines() if line["event"] == "outbox.stale"]
+    assert (line["level"], line["oldest_age_s"] > CAMPAIGN_AGE_MAX_S) == ("warning", True)
+    assert "no campaign starts" in line["hint"]
+    sandbox.faults.clear()
+    assert not (await daemon.until_empty())["outbox"]["is_stale"]
 
 
 async def test_wrong_books_need_a_person(daemon: Daemon) -> None:
@@ -104,3 +151,44 @@ async def test_wrong_books_need_a_person(daemon: Daemon) -> None:
     code, out, _ = await status("--config", daemon.config)
     assert code == 1
     assert "\n! the ledger does not agree" in out
+
+
+async def screen(**parts: dict[str, Any]) -> str:
+    """The screen of a daemon where all is well but for `parts`."""
+    seen = msgspec.to_builtins(await Rooms().observer.status())
+    for part, fields in parts.items():
+        seen[part] |= fields
+    return "\n".join(lines(msgspec.convert(seen, Status)))
+
+
+@pytest.mark.parametrize(
+    ("outbox", "told", "not_told"),
+    [
+        ({"oldest_age_s": 90.0, "empty_in_s": 240.0}, "empty in 4 min at this rate", "full in"),
+        ({"oldest_age_s": 0.2, "empty_in_s": 240.0}, "accepted", "empty in"),  # it only passes through
+        ({"oldest_age_s": 90.0, "empty_in_s": None}, "oldest 90 s", "empty in"),
+        ({"full_in_s": 9 * 3_600.0}, "full in 9 h at this inflow", "!"),
+        ({"full_in_s": 40 * 86_400.0}, "accepted", "full in"),
+        ({"full_in_s": 1_800.0}, "\n! the outbox is full in 30 min at this inflow", "empty in"),
+        ({"accepted_per_s": 412.3}, "412/s accepted", "!"),
+        ({"is_stale": True, "oldest_age_s": 80 * 3_600.0}, "oldest 80 h", "full in"),
+    ],
+    ids=str,
+)
+async def test_what_comes_is_told_in_words(outbox: dict[str, Any], told: str, not_told: str) -> None:
+    shown = await screen(outbox=outbox)
+    assert told in shown
+    assert not_told not in shown
+
+
+async def test_trouble_that_is_not_ours_to_mend_is_told_below_upstream() -> None:
+    upstream = {"trouble": "throttled", "hint": hint_for("throttled"), "ambiguous": 3}
+    shown = (await screen(upstream=upstream)).splitlines()
+    assert shown[-1] == f"             throttled: {hint_for('throttled')}"
+    assert shown[-2].endswith("3 sent again, their answer was lost")
+
+
+async def test_a_word_that_this_command_does_not_know_is_told_as_it_is() -> None:
+    """The daemon may be newer than the command."""
+    shown = await screen(upstream={"trouble": "sulking", "hint": "be kind"}, drain={"paused": "outage"})
+    assert shown.endswith("sulking: be kind")

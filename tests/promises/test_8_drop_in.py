@@ -51,7 +51,8 @@ async def test_a_send_is_answered_at_once_and_leaves_no_trace(daemon: Daemon, up
 async def test_it_works_while_the_track_side_is_held(
     daemon: Daemon, apps: Apps, upstream: Upstream, trouble: str
 ) -> None:
-    upstream.faults.answer({"outage": 503, "credentials": 401}[trouble], path_prefix="/api/")
+    status = {"outage": 503, "credentials": 401}[trouble]
+    upstream.faults.answer(status, headers={"Retry-After": "1"}, path_prefix="/api/")  # one of them holds everything
     assert await apps.say([event("ann", "first")])
     await daemon.until(lambda seen: seen["drain"]["paused"] == trouble)
     assert (await daemon.call("POST", SEND, MAIL, headers=BEARER))[0] == 200
