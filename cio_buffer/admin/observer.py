@@ -193,6 +193,7 @@ class Observer:
             breaker=pacing.state(now),
             entries_per_s=round(self._drain.delivered.per_s(now), 1),
             rate_limit_per_s=round(pacing.rate_limit_per_s(now), 1),
+            v1_behind_s=round(self._drain.v1_behind_s, 1),
             in_flight=pacing.in_flight,
             in_flight_limit=pacing.in_flight_limit,
         )

@@ -51,7 +51,8 @@ class DrainStatus(Struct, frozen=True, kw_only=True):
     """`in_flight` counts requests here. `paused`: why nothing leaves, null while it does.
 
     `breaker`: closed while all is well; open while everything is held; probing when a single request tries; ramping
-    when the rate comes back slowly. `rate_limit_per_s`: requests that may leave in a second just now.
+    when the rate comes back slowly. `rate_limit_per_s`: requests that may leave in a second just now. `v1_behind_s`:
+    for how long there have been more calls that leave one by one (forms, segments, …) than the rate lets leave.
     """
 
     state: Literal["running", "paused"]
@@ -59,6 +60,7 @@ class DrainStatus(Struct, frozen=True, kw_only=True):
     breaker: Breaker
     entries_per_s: float
     rate_limit_per_s: float
+    v1_behind_s: float
     in_flight: int
     in_flight_limit: int
 

@@ -9,6 +9,9 @@ from cio_buffer.upstream.troubles import explained
 FULL_SOON_S = 3_600.0
 """An outbox that is full in less than this will not be looked at in time by chance."""
 
+V1_BEHIND_S = 60.0
+"""Calls that leave alone catch up after a burst; behind for longer, they are too many for the rate."""
+
 STALE_HINT = (
     "no campaign starts any more for events older than 72 hours; "
     "they are still delivered, recorded and counted in segments"
@@ -27,6 +30,11 @@ def found(seen: Status) -> Iterator[str]:
         yield from full_soon(seen.outbox)
     if seen.upstream.hint and is_stuck(seen):
         yield seen.upstream.hint
+    if seen.drain.v1_behind_s > V1_BEHIND_S and not seen.drain.paused:
+        yield (
+            f"for {in_words(seen.drain.v1_behind_s)} more calls that leave one by one (forms, segments, metrics) have "
+            "come than may leave: raise drain.rate_max_per_s, or say in v2 what can be said in it"
+        )
     if seen.outbox.is_stale:
         yield f"the oldest entry has waited for {in_words(seen.outbox.oldest_age_s or 0.0)}: {STALE_HINT}"
     if not seen.ledger.balanced:

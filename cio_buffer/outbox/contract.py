@@ -103,7 +103,6 @@ class Lease(Protocol):
         """
         ...
 
-
     def bring_forward(self, *, latest_ms: int) -> Awaitable[None]:
         """Have nothing parked be due later than that. Raises OutboxUnavailable where the store is closing."""
         ...

@@ -52,6 +52,8 @@ Fields = MutableMapping[str, Any]
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 FOLD_S = 60.0
+FOLDED_TOO = {UPSTREAM_RECOVERED}
+"""What ends something that is folded itself: an upstream that flaps would else be called recovered all the time."""
 SERVER_LOGGERS = ("aiohttp.server", "cio_buffer.server")
 """Where aiohttp reports a request that it could not read, or a handler that broke."""
 
@@ -106,7 +108,7 @@ class FoldRepeats:
         self._lock = threading.Lock()  # the store's thread logs too
 
     def __call__(self, _logger: object, _method: str, fields: Fields) -> Fields:
-        if fields["level"] != "warning":
+        if fields["level"] != "warning" and fields["event"] not in FOLDED_TOO:
             return fields
         event, now = str(fields["event"]), self._clock.monotonic()
         with self._lock:

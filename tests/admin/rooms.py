@@ -69,6 +69,7 @@ class Rooms:
             in_flight_entries=0,
             in_flight_parked=0,
             ambiguous=0,
+            v1_behind_s=0.0,
         )
         said = LogCapture()
         self.said: list[MutableMapping[str, Any]] = said.entries

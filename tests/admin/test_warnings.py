@@ -57,3 +57,11 @@ async def test_what_waits_for_too_long_is_told_with_its_age():
     [told] = warnings(await seen(outbox={"is_stale": True, "oldest_age_s": 75 * 3_600.0}))
     assert "75 h" in told
     assert "no campaign starts" in told
+
+
+@pytest.mark.parametrize(
+    ("behind_s", "paused", "is_told"), [(59.0, None, False), (61.0, None, True), (61.0, "outage", False)]
+)
+async def test_more_calls_that_leave_alone_than_may_leave(behind_s, paused, is_told):
+    found = warnings(await seen(drain={"v1_behind_s": behind_s, "paused": paused}))
+    assert any("one by one" in one for one in found) is is_told

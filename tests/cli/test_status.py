@@ -42,7 +42,16 @@ DOCUMENTED: dict[str, Any] = {
         "full_in_s",
         "order_violations",
     ],
-    "drain": ["state", "paused", "breaker", "entries_per_s", "rate_limit_per_s", "in_flight", "in_flight_limit"],
+    "drain": [
+        "state",
+        "paused",
+        "breaker",
+        "entries_per_s",
+        "rate_limit_per_s",
+        "v1_behind_s",
+        "in_flight",
+        "in_flight_limit",
+    ],
     "upstream": ["track_url", "recent", "trouble", "hint", "next_try_in_s", "ambiguous"],
     "passthrough": ["requests", "failed"],
 }

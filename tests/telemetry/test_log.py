@@ -91,6 +91,16 @@ def test_a_level_silences_what_is_below_it(stream, clock, level, heard):
     assert len(lines(stream)) == heard
 
 
+def test_what_ends_a_warning_is_folded_like_it(logger, stream, clock):
+    for _ in range(30):
+        logger.warning("upstream.failing")
+        logger.info("upstream.recovered")
+        logger.info("socket.opened")
+        clock.advance(1.0)
+    events = [line["event"] for line in lines(stream)]
+    assert [events.count(event) for event in ("upstream.failing", "upstream.recovered", "socket.opened")] == [1, 1, 30]
+
+
 def test_a_repeated_warning_is_said_once_a_minute_with_its_number(logger, stream, clock):
     for _ in range(121):
         logger.warning(log.UPSTREAM_THROTTLED)
@@ -111,11 +121,11 @@ def test_no_repeat_is_forgotten_when_a_burst_ends(logger, stream, clock):
 def test_only_warnings_are_folded_and_each_event_by_itself(logger, stream, clock):
     for _ in range(2):
         logger.error(log.STORE_UNWRITABLE)
-        logger.info(log.UPSTREAM_RECOVERED)
+        logger.info(log.DISK_RECOVERED)
         logger.warning(log.DISK_LOW)
         logger.warning(log.OUTBOX_FULL)
     heard = [line["event"] for line in lines(stream)]
-    assert [heard.count(event) for event in (log.STORE_UNWRITABLE, log.UPSTREAM_RECOVERED)] == [2, 2]
+    assert [heard.count(event) for event in (log.STORE_UNWRITABLE, log.DISK_RECOVERED)] == [2, 2]
     assert [heard.count(event) for event in (log.DISK_LOW, log.OUTBOX_FULL)] == [1, 1]
 
 
