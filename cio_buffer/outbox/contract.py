@@ -24,7 +24,7 @@ class Room(Struct, frozen=True, kw_only=True):
     parked_v1_entries: int
 
 
-class FromMain(Struct, frozen=True):
+class FromMain(Struct, frozen=True, gc=False):
     """An entry met in the main lane. `is_behind`: an unclaimed parked entry stands before it in one of its lanes."""
 
     entry: Entry

@@ -3,6 +3,7 @@
 import hashlib
 import struct
 from collections.abc import Iterable
+from functools import cache
 
 from msgspec import Struct
 
@@ -17,10 +18,16 @@ def pack_lanes(lanes: Iterable[str]) -> bytes:
 
 def unpack_lanes(packed: bytes) -> tuple[int, ...]:
     """The hashes that `pack_lanes` stored."""
-    return struct.unpack(f"<{len(packed) // 8}q", packed)
+    return lanes_format(len(packed)).unpack(packed)
 
 
-class NewEntry(Struct, frozen=True, kw_only=True):
+@cache
+def lanes_format(size: int) -> struct.Struct:
+    """Of so many bytes. Kept: nearly all entries have one lane or two."""
+    return struct.Struct(f"<{size // 8}q")
+
+
+class NewEntry(Struct, frozen=True, kw_only=True, gc=False):
     """An operation, ready to be stored: nothing about it is worked out later.
 
     `body` is the JSON to send, `call` the v1 method and path ("POST /api/v1/events") of what leaves alone, or
@@ -63,7 +70,7 @@ def unpack_calls(packed: bytes) -> list[AppCall]:
     return [AppCall(fingerprint=fingerprint, at_s=at_s) for fingerprint, at_s in APP_CALL.iter_unpack(packed)]
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class Entry(Struct, frozen=True, kw_only=True, gc=False):
     """A stored operation, in the hands of the drain. `seq` orders it; `attempts` counts requests it was in.
 
     `holds` says how often it was held for its own trouble; only of what comes from among the parked it can be above 0.
@@ -117,7 +124,7 @@ class Released(Struct, frozen=True):
 Settlement = Delivered | DeadLetter | Parked | Released
 
 
-class Settled(Struct, frozen=True):
+class Settled(Struct, frozen=True, gc=False):
     """One entry's settlement. `attempts` is what the store should remember of its tries."""
 
     entry: Entry

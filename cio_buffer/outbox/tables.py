@@ -164,6 +164,15 @@ def is_first_in_its_lanes(db: sqlite3.Connection, seq: int, lanes: Iterable[int]
     return all(predecessor(db, lane, seq) is None for lane in lanes)
 
 
+def lanes_with_parked(db: sqlite3.Connection, lanes: Iterable[int]) -> set[int]:
+    """Those of `lanes` in which anything is parked."""
+    rows = db.execute(
+        "SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM parked_lane WHERE lane = value)",
+        (json_list(lanes),),
+    )
+    return {lane for (lane,) in rows}
+
+
 def predecessor(db: sqlite3.Connection, lane: int, seq: int) -> int | None:
     """The parked entry next before `seq` in `lane`."""
     found: int | None = db.execute(

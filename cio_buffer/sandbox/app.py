@@ -1,5 +1,7 @@
 """A pretend Customer.io: the Track API and the App API on one port of this machine."""
 
+import ssl
+
 from aiohttp import web
 
 from cio_buffer.clock import Clock
@@ -22,9 +24,11 @@ class Sandbox:
     """Serves both APIs from memory; those paths that begin with /v1/ are the App API's.
 
     `faults` may be changed at any time; `ledger` has what arrived at the Track API, `workspace` what came of it, and
-    `app_ledger` what arrived at the App API. With `site_id` and `track_api_key` None all credentials of the Track API
-    are accepted, and none as well; so are the App API's with `app_api_key` None. `manual_segments` None: every segment
-    exists.
+    `app_ledger` what arrived at the App API. `under_way` counts the requests to either that are being read or answered
+    just now, and `under_way_max` the most of them at one time: 0 may be written there to begin anew.
+
+    With `site_id` and `track_api_key` None all credentials of the Track API are accepted, and none as well; so are the
+    App API's with `app_api_key` None. `manual_segments` None: every segment exists.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Sandbox:
         self.ledger = ledger
         self.app_ledger = AppLedger()
         self.workspace = Workspace()
+        self.under_way = self.under_way_max = 0
         self._clock = clock
         self._track_api = TrackApi(
             clock=clock,
@@ -59,17 +64,24 @@ class Sandbox:
         )
         self._runner: web.AppRunner | None = None
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
-        """Listen, and say where: a base URL without a slash at its end. Port 0 means any that is free."""
+    def accept_key(self, *, site_id: str, track_api_key: str) -> None:
+        """From now on only these open the Track API, as after somebody changed the key in Customer.io's settings."""
+        self._track_api.credentials = Credentials(site_id=site_id, track_api_key=track_api_key)
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0, *, tls: ssl.SSLContext | None = None) -> str:
+        """Listen, and say where: a base URL without a slash at its end. Port 0 means any that is free.
+
+        With `tls` it speaks https only.
+        """
         app = web.Application(client_max_size=BODY_MAX_BYTES)
         app.router.add_route("*", "/{path:.*}", self._serve)
         # No time for requests that are still being answered: a scripted delay would hold up the stop.
         # No unpacking of bodies: they are written down as they came off the wire.
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01, auto_decompress=False)
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        await web.TCPSite(self._runner, host, port, ssl_context=tls).start()
         bound_host, bound_port = self._runner.addresses[0][:2]
-        return f"http://{bound_host}:{bound_port}"
+        return f"{'https' if tls else 'http'}://{bound_host}:{bound_port}"
 
     async def stop(self) -> None:
         """Close the port and every connection. What was learnt stays; `start` may follow."""
@@ -78,7 +90,12 @@ class Sandbox:
             self._runner = None
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        return await send(await self._answer(request), request, self._clock)
+        self.under_way += 1
+        self.under_way_max = max(self.under_way_max, self.under_way)
+        try:
+            return await send(await self._answer(request), request, self._clock)
+        finally:
+            self.under_way -= 1
 
     async def _answer(self, request: web.Request) -> Answer:
         if request.raw_path.startswith(APP_PREFIX):

@@ -13,7 +13,7 @@ from cio_buffer.sandbox.faults import Faults
 from cio_buffer.sandbox.fields import Fields, parse
 from cio_buffer.sandbox.identities import path_segments
 from cio_buffer.sandbox.sends import ATTACHMENTS_MAX_BYTES, CHANNELS, attachments_bytes, check_send
-from cio_buffer.sandbox.trouble import AnswerWith, LoseAnswer, Refuse, Tear, Trouble
+from cio_buffer.sandbox.trouble import AnswerWith, Block, LoseAnswer, Refuse, Tear, Trouble
 
 APP_PREFIX = "/v1/"
 _AUDIENCES = ("recipients", "emails", "ids", "per_user_data", "data_file_url")
@@ -42,12 +42,17 @@ class AppApi:
         match trouble.ending:
             case Tear():
                 return answers.DROPPED
+            case AnswerWith(is_processed=False) as script:
+                return answers.scripted(script)
+        answer = self._process(call, (*trouble.blocks, *trouble.refusals), at)
+        match trouble.ending:
+            case LoseAnswer():
+                return answers.DROPPED
             case AnswerWith() as script:
                 return answers.scripted(script)
-        answer = self._process(call, trouble.refusals, at)
-        return answers.DROPPED if isinstance(trouble.ending, LoseAnswer) else answer
+        return answer
 
-    def _process(self, call: AppCall, refusals: tuple[Refuse, ...], at: float) -> Answer:
+    def _process(self, call: AppCall, refusals: tuple[Block | Refuse, ...], at: float) -> Answer:
         if call.extent != "whole":
             return answers.DROPPED if call.extent == "torn" else answers.TOO_LARGE
         if not self._credentials.admit(call.header("Authorization"), call.header("X-Workspace-Id")):
@@ -86,10 +91,12 @@ class AppApi:
         return app_answers.triggered(self._broadcasts_total)
 
 
-def _refusal(fields: Fields, refusals: tuple[Refuse, ...]) -> Answer | None:
-    """The answer when the script calls the message invalid."""
+def _refusal(fields: Fields, refusals: tuple[Block | Refuse, ...]) -> Answer | None:
+    """The answer when the script calls the message invalid, or blocks it."""
     for refusal in refusals:
         if refusal.concerns(dict(fields.values)):
+            if isinstance(refusal, Block):
+                return answers.DROPPED if refusal.answer is None else answers.scripted(refusal.answer)
             is_too_large = refusal.mode == "whole_batch_413"
             return answers.TOO_LARGE if is_too_large else app_answers.refused("refused by script")
     return None

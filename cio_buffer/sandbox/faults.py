@@ -8,6 +8,7 @@ from cio_buffer.sandbox.effects import JsonObject
 from cio_buffer.sandbox.trouble import (
     Action,
     AnswerWith,
+    Block,
     BreakOff,
     Delay,
     Fault,
@@ -37,14 +38,17 @@ class Faults:
         *,
         body: str | bytes = b"",
         headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        is_processed: bool = False,
         requests: int | None = None,
         seconds: float | None = None,
         path_prefix: str = "",
     ) -> None:
-        """Answer `status` instead of processing. Without a Content-Type among `headers` the body is plain text."""
-        content = body.encode() if isinstance(body, str) else body
-        pairs = tuple(headers.items() if isinstance(headers, Mapping) else headers)
-        self._set(AnswerWith(status=status, body=content, headers=pairs), requests, seconds, path_prefix)
+        """Answer `status` instead of processing. Without a Content-Type among `headers` the body is plain text.
+
+        `is_processed`: the request is processed all the same, and its sender hears nothing of what came of it.
+        """
+        action = _answer(status, body, headers, is_processed=is_processed)
+        self._set(action, requests, seconds, path_prefix)
 
     def delay(
         self, latency_s: float, *, requests: int | None = None, seconds: float | None = None, path_prefix: str = ""
@@ -118,6 +122,31 @@ class Faults:
         """
         self._set(Refuse(concerns=concerns, mode=mode), requests, seconds, path_prefix)
 
+    def block(
+        self,
+        concerns: Callable[[JsonObject], bool],
+        status: int | None,
+        *,
+        body: str | bytes = b"",
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        requests: int | None = None,
+        seconds: float | None = None,
+        path_prefix: str = "",
+    ) -> None:
+        """Answer `status` to each request that has an operation in it for whose body `concerns` is true.
+
+        None drops the connection instead. Nothing of such a request is processed. So does a firewall that dislikes a
+        word, or an error of Customer.io's own over one operation. A request that is looked at counts as one of
+        `requests`.
+        """
+        action = Block(concerns=concerns, answer=None if status is None else _answer(status, body, headers))
+        self._set(action, requests, seconds, path_prefix)
+
+    @property
+    def left(self) -> int:
+        """How many are still to befall somebody. One whose time is over counts until the next request comes."""
+        return len(self._active)
+
     def clear(self) -> None:
         """End all of them."""
         self._active = ()
@@ -132,6 +161,18 @@ class Faults:
         until = None if seconds is None else self._clock.monotonic() + seconds
         fault = Fault(action=action, requests_left=requests, until=until, path_prefix=path_prefix)
         self._active = (*self._active, fault)
+
+
+def _answer(
+    status: int,
+    body: str | bytes,
+    headers: Mapping[str, str] | Iterable[tuple[str, str]],
+    *,
+    is_processed: bool = False,
+) -> AnswerWith:
+    content = body.encode() if isinstance(body, str) else body
+    pairs = tuple(headers.items() if isinstance(headers, Mapping) else headers)
+    return AnswerWith(status=status, body=content, headers=pairs, is_processed=is_processed)
 
 
 def _roll(action: Action) -> float:

@@ -15,7 +15,7 @@ from cio_buffer.sandbox.ledger import Ledger, Outcome
 from cio_buffer.sandbox.track_answers import Shape
 from cio_buffer.sandbox.track_v1 import find_route, read_request
 from cio_buffer.sandbox.track_v2 import BATCH_LIMIT_BYTES, Malformed, read_batch, read_entity
-from cio_buffer.sandbox.trouble import AnswerWith, LoseAnswer, Refuse, Tear, Trouble
+from cio_buffer.sandbox.trouble import AnswerWith, Block, LoseAnswer, Refuse, Tear, Trouble
 from cio_buffer.sandbox.workspace import Workspace
 
 _REFUSED_BY_SCRIPT = Problem(reason="invalid", field="operation", message="refused by script")
@@ -57,7 +57,7 @@ class TrackApi:
         self._faults = faults
         self._ledger = ledger
         self._workspace = workspace
-        self._credentials = credentials
+        self.credentials = credentials
         self._manual_segments = manual_segments
 
     def answer(self, call: Call) -> Answer:
@@ -81,18 +81,22 @@ class TrackApi:
         match trouble.ending:
             case Tear():
                 return answers.DROPPED, _all(reading, "faulted")
-            case AnswerWith() as scripted:
+            case AnswerWith(is_processed=False) as scripted:
                 return answers.scripted(scripted), _all(reading, "faulted")
-        is_lost = isinstance(trouble.ending, LoseAnswer)
+        if block := _block(reading, trouble.blocks):
+            return _blocked(block), _all(reading, "faulted")
         answer, operations = self._process(call, reading, trouble.refusals, at)
-        if not is_lost:
-            return answer, operations
-        return answers.DROPPED, [(asked, "lost_answer" if was == "taken" else was) for asked, was in operations]
+        match trouble.ending:
+            case LoseAnswer():
+                return answers.DROPPED, _untold(operations)
+            case AnswerWith() as scripted:
+                return answers.scripted(scripted), _untold(operations)
+        return answer, operations
 
     def _process(
         self, call: Call, reading: Reading, refusals: tuple[Refuse, ...], at: float
     ) -> tuple[Answer, list[tuple[Asked, Outcome]]]:
-        if reading.needs_credentials and not self._credentials.admit(call.authorization):
+        if reading.needs_credentials and not self.credentials.admit(call.authorization):
             return track_answers.UNAUTHORIZED, []
         if reading.instead is not None:
             return reading.instead, []
@@ -152,6 +156,20 @@ def _read_batch(body: bytes) -> Reading:
 
 def _all(reading: Reading, outcome: Outcome) -> list[tuple[Asked, Outcome]]:
     return [(asked, outcome) for asked in reading.asked]
+
+
+def _untold(operations: list[tuple[Asked, Outcome]]) -> list[tuple[Asked, Outcome]]:
+    """What was processed, where the sender does not hear of it."""
+    return [(asked, "lost_answer" if was == "taken" else was) for asked, was in operations]
+
+
+def _block(reading: Reading, blocks: tuple[Block, ...]) -> Block | None:
+    """The first block that one of the operations meets."""
+    return next((block for block in blocks if any(block.concerns(asked.body) for asked in reading.asked)), None)
+
+
+def _blocked(block: Block) -> Answer:
+    return answers.DROPPED if block.answer is None else answers.scripted(block.answer)
 
 
 def _with_problems(reading: Reading, concerned: list[bool]) -> Reading:

@@ -12,11 +12,12 @@ RefusalMode: TypeAlias = Literal["operation", "whole_batch_400", "whole_batch_41
 
 
 class AnswerWith(msgspec.Struct, frozen=True, kw_only=True):
-    """Answer this instead of processing anything."""
+    """Answer this: instead of processing anything, or, where `is_processed`, instead of what came of it."""
 
     status: int
     body: bytes
     headers: tuple[tuple[str, str], ...]
+    is_processed: bool = False
 
 
 class Tear(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +57,17 @@ class Refuse(msgspec.Struct, frozen=True, kw_only=True):
     mode: RefusalMode
 
 
-Action: TypeAlias = AnswerWith | Tear | LoseAnswer | Delay | Trickle | BreakOff | Refuse
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer this to each request that has an operation in it which `concerns` picks, and process nothing of it.
+
+    `answer` None: the connection is dropped instead.
+    """
+
+    concerns: Callable[[JsonObject], bool]
+    answer: AnswerWith | None
+
+
+Action: TypeAlias = AnswerWith | Tear | LoseAnswer | Delay | Trickle | BreakOff | Refuse | Block
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +80,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is to go wrong with one request: at most one of each kind, but any number of refusals.
+    """All that is to go wrong with one request: at most one of each kind, but any number of refusals and blocks.
 
     `ending` says what is answered; `delay`, `trickle` and `break_off` say how the answer goes out, whichever it is.
     """
@@ -79,6 +90,7 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     trickle: Trickle | None = None
     break_off: BreakOff | None = None
     refusals: tuple[Refuse, ...] = ()
+    blocks: tuple[Block, ...] = ()
 
 
 def decide(
@@ -111,6 +123,8 @@ def _add(trouble: Trouble, action: Action, roll: float) -> Trouble | None:
     match action:
         case Refuse():
             return msgspec.structs.replace(trouble, refusals=(*trouble.refusals, action))
+        case Block():
+            return msgspec.structs.replace(trouble, blocks=(*trouble.blocks, action))
         case LoseAnswer() if roll >= action.probability:
             return None
     kind = _kind(action)
