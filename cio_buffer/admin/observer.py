@@ -191,7 +191,7 @@ class Observer:
             state="paused" if pacing.hold else "running",
             paused=pacing.hold,
             breaker=pacing.state(now),
-            entries_per_s=round(self._drain.delivered.per_s(now), 1),
+            entries_per_s=round(self._drain.record.delivered.per_s(now), 1),
             rate_limit_per_s=round(pacing.rate_limit_per_s(now), 1),
             v1_behind_s=round(self._drain.v1_behind_s, 1),
             in_flight=pacing.in_flight,
@@ -203,11 +203,11 @@ class Observer:
         next_try_in_s = pacing.next_try_in_s(now)
         return UpstreamStatus(
             track_url=self._track_url,
-            recent=self._drain.recent.counts(now),
+            recent=self._drain.record.answers.counts(now),
             trouble=pacing.trouble,
             hint=hint_for(pacing.trouble),
             next_try_in_s=None if next_try_in_s is None else round(next_try_in_s, 3),
-            ambiguous=self._drain.ambiguous,
+            ambiguous=self._drain.record.ambiguous,
         )
 
 

@@ -11,18 +11,17 @@ from structlog.typing import FilteringBoundLogger
 from cio_buffer.clock import Clock, SteadyTime
 from cio_buffer.delivery.batching import BatchLimits
 from cio_buffer.delivery.claimed import Claimed
-from cio_buffer.delivery.lanes import Leaving, OrderWatch, Window, WindowLimits
+from cio_buffer.delivery.lanes import Leaving, Window, WindowLimits
+from cio_buffer.delivery.order import OrderWatch
 from cio_buffer.delivery.pacing import Pacing
+from cio_buffer.delivery.record import Record
 from cio_buffer.delivery.retry import Again, Circumstances, HeldBack, InV1, RetryPolicy
-from cio_buffer.delivery.verdict import DELIVERED, Meaning, Verdict, judge
+from cio_buffer.delivery.verdict import DELIVERED, Verdict, judge
 from cio_buffer.errors import LeaseLost, OutboxUnavailable
 from cio_buffer.outbox.contract import Lease, Outbox, Room
-from cio_buffer.outbox.entry import DeadLetter, Delivered, Settled
-from cio_buffer.telemetry import log
-from cio_buffer.telemetry.recent import Recent
+from cio_buffer.outbox.entry import Delivered, Settled
 from cio_buffer.upstream.track import batch_request, v1_request
 from cio_buffer.upstream.transport import Reply, Request, Transport
-from cio_buffer.upstream.troubles import hint_for
 
 CLAIM_ENTRIES_MAX = 2_000
 """How many are asked for at a time: while they are read, 0.7 µs each, the store's thread commits nothing."""
@@ -57,7 +56,7 @@ class Drain:
     ) -> None:
         self._outbox, self._transport = outbox, transport
         self._retry, self._limits = retry, limits
-        self._clock, self._chance, self._logger = clock, chance, logger
+        self._clock, self._chance = clock, chance
         self._steady = SteadyTime(clock)
         self._lease: Lease | None = None
         self._window = Window(limits.window)
@@ -71,12 +70,9 @@ class Drain:
         self.pacing = pacing
         self.order = OrderWatch()
         self.in_flight_entries = self.in_flight_parked = 0
-        self.ambiguous = 0
-        """Operations since the start whose answer was lost: perhaps taken in, and sent again under the same ids."""
         self._v1_behind_since: float | None = None
         self._is_mended = False
-        self.recent = Recent(window_s=300.0)
-        self.delivered = Recent(window_s=10.0)
+        self.record = Record(clock, logger)
         outbox.watch(self._on_change)
 
     async def run(self) -> None:
@@ -303,7 +299,7 @@ class Drain:
             match outcome:
                 case HeldBack():
                     aside.append((claimed, outcome))
-                    self._logger.debug(log.ENTRY_RETRY_SCHEDULED, seq=claimed.entry.seq, reason=verdict.reason)
+                    self.record.held_back(claimed.seq, verdict.reason)
                 case Again(company_max):
                     claimed.company_max = company_max
                     again.append(claimed)
@@ -335,50 +331,20 @@ class Drain:
         self.order.delivered([one.entry for one in settled if one.settlement is TAKEN_IN])
         if lease is self._lease:
             self._window.leave([claimed for claimed, _ in leaving])
-        self._report(settled)
+        self.record.settled(settled)
 
     def _learn(self, reply: Reply, verdict: Verdict, batch: Sequence[Claimed], *, sent_at: float) -> None:
-        """Let a reply slow us down or speed us up, and say so when that changes anything."""
-        now, before = self._now(), self._held_for()
-        self.recent.add(str(reply.status or reply.trouble), now)
-        self.ambiguous += len(batch) if verdict.meaning is Meaning.AMBIGUOUS else 0
+        """Let a reply slow us down or speed us up, and remember that."""
+        self.record.heard(reply, verdict, entries=len(batch))
         self.pacing.answered(
             verdict,
             sent_at=sent_at,
-            now=now,
+            now=self._now(),
             jitter=self._chance.random(),
             is_suspect=len(batch) == 1 and batch[0].has_failed,
         )
+        self.record.look_at_hold(self.pacing, reply)
         self._outbox.note_learnt(self.pacing.learnt())
-        self._logger.debug(log.BATCH_SENT, entries=len(batch), status=reply.status, trouble=reply.trouble)
-        if before != self._held_for():
-            self._report_hold(reply, was=before, now=now)
-
-    def _held_for(self) -> str | None:
-        """For which trouble everything is held; None while it is not."""
-        return self.pacing.trouble if self.pacing.hold else None
-
-    def _report_hold(self, reply: Reply, *, was: str | None, now: float) -> None:
-        """Say that everything is held, why, and what to do; or that it is over."""
-        trouble, wait_s = self._held_for(), self.pacing.next_try_in_s(now)
-        if trouble is None:
-            self._logger.info(log.UPSTREAM_RECOVERED, was=was)
-            return
-        hint, said = hint_for(trouble), self._logger.warning
-        if self.pacing.hold == "credentials":
-            event, said = log.UPSTREAM_CREDENTIALS_REJECTED, self._logger.error
-        else:
-            event = log.UPSTREAM_THROTTLED if trouble == "throttled" else log.UPSTREAM_FAILING
-        said(event, reason=trouble, status=reply.status, next_try_in_s=wait_s, hint=hint)
-
-    def _report(self, settled: Sequence[Settled]) -> None:
-        """Count what left, and name what died: without its words, which may hold personal data."""
-        others = [one for one in settled if one.settlement is not TAKEN_IN]
-        self.delivered.add("delivered", self._now(), len(settled) - len(others))
-        for one in others:
-            if isinstance(one.settlement, DeadLetter):
-                reason = one.settlement.reason
-                self._logger.warning(log.ENTRY_DEAD_LETTERED, seq=one.entry.seq, kind=one.entry.kind, reason=reason)
 
 
 def request_for(batch: Sequence[Claimed]) -> Request:

@@ -64,11 +64,9 @@ class Rooms:
         self.drain = SimpleNamespace(
             pacing=self.pacing,
             order=SimpleNamespace(violations=0),
-            recent=Recent(300.0),
-            delivered=Recent(10.0),
+            record=SimpleNamespace(answers=Recent(300.0), delivered=Recent(10.0), ambiguous=0),
             in_flight_entries=0,
             in_flight_parked=0,
-            ambiguous=0,
             v1_behind_s=0.0,
         )
         said = LogCapture()

@@ -115,7 +115,7 @@ async def test_what_left_before_a_hold_is_not_foreseen(rooms):
 @pytest.mark.parametrize("word", [None, *TROUBLES])
 async def test_whose_fault_it_is(rooms, word):
     rooms.pacing.trouble, rooms.pacing.hold, rooms.pacing.breaker = word, "outage" if word else None, "probing"
-    rooms.drain.ambiguous = 7
+    rooms.drain.record.ambiguous = 7
     seen = await rooms.observer.status()
     assert (seen.upstream.trouble, seen.upstream.ambiguous) == (word, 7)
     assert seen.upstream.hint == (TROUBLES[word].hint if word else None)

@@ -403,7 +403,7 @@ async def test_lost_answers_are_counted(world: World) -> None:
     world.api.will_answer(lambda _: Reply(trouble="timeout"), lambda _: Reply(trouble="connect"))
     await world.append(*(world.entry(n, f"id:{n}") for n in range(3)))
     await world.until_idle()
-    assert world.drain.ambiguous == 3
+    assert world.drain.record.ambiguous == 3
 
 
 async def test_who_was_held_for_their_own_trouble_comes_back_alone(world: World) -> None:

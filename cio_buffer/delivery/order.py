@@ -1,0 +1,36 @@
+"""Whether what really left kept the order of each lane."""
+
+from collections.abc import Iterable
+
+from cio_buffer.outbox.entry import Entry
+
+
+class OrderWatch:
+    """Counts disorder from what was really sent and taken in: it knows nothing of the window's rules. Stays 0.
+
+    Remembers the latest of each lane that was taken in, for so many lanes.
+    """
+
+    def __init__(self, lanes_max: int = 200_000) -> None:
+        self._lanes_max = lanes_max
+        self._latest: dict[int, int] = {}
+        self.violations = 0
+
+    def sent(self, entries: Iterable[Entry]) -> None:
+        """These leave: none of them may be older than what its lanes have already delivered."""
+        latest = self._latest.get
+        for entry in entries:
+            for lane in entry.lanes:
+                if latest(lane, 0) > entry.seq:
+                    self.violations += 1
+                    break
+
+    def delivered(self, entries: Iterable[Entry]) -> None:
+        """These were taken in."""
+        latest = self._latest
+        if len(latest) > self._lanes_max:
+            latest.clear()
+        for entry in entries:
+            for lane in entry.lanes:
+                if latest.get(lane, 0) < entry.seq:
+                    latest[lane] = entry.seq
