@@ -99,12 +99,15 @@ class Lease(Protocol):
         """Record what became of claimed entries; returns once all of it is durable, or none of it is.
 
         `now_ms` is on the clock of `claim`. What may now leave is due by then at the latest, whenever it was accepted.
-        Keeps trying while the store cannot be written. A settlement that is repeated changes nothing.
+        Keeps trying while the store cannot be written. One that is repeated, with its `now_ms`, changes nothing.
         """
         ...
 
     def bring_forward(self, *, latest_ms: int) -> Awaitable[None]:
-        """Have nothing parked be due later than that. Raises OutboxUnavailable where the store is closing."""
+        """Have nothing parked be due later than that, on the clock of `claim`. What waits for its turn goes on waiting.
+
+        Raises OutboxUnavailable when the store closes first.
+        """
         ...
 
 

@@ -75,7 +75,7 @@ class Backlog:
         settled = [Settled(entry, Delivered(), 1) for entry in claimed]
         self._db.execute("BEGIN IMMEDIATE")
         self._store.insert(self._db, self._appends)
-        self._claims.settle(self._db, settled, now_ms())
+        self._claims.settle(self._db, settled, now_ms=now_ms(), died_at_ms=now_ms())
         self._store.before_commit(self._db)
         self._db.execute("COMMIT")
         self._store.after_commit(self._db)

@@ -14,6 +14,7 @@ from cio_buffer.outbox.sqlite import SqliteOutbox
 from tests.support.clock import FakeClock
 
 NOW_MS = 1_700_000_000_000
+WAIT_MAX_MS = 300_000
 PLENTY = Room(
     main_entries=1_000, main_bytes=1_000_000, parked_entries=1_000, parked_bytes=1_000_000, parked_v1_entries=1_000
 )
@@ -74,10 +75,14 @@ def name_of(stored: Entry) -> str:
 
 
 class Hand:
-    """An outbox on a backend, and what was claimed from it, by name."""
+    """An outbox on a backend, and what was claimed from it, by name.
+
+    `now_ms` is what the drain's clock shows, which need not agree with `clock`, the store's.
+    """
 
     def __init__(self, backend: Backend, clock: FakeClock) -> None:
         self.backend, self.clock = backend, clock
+        self.now_ms = NOW_MS
         self.outbox: Outbox
         self.lease: Lease
         self.held: dict[str, Entry] = {}
@@ -94,25 +99,30 @@ class Hand:
 
     async def _hold(self, outbox: Outbox) -> "Hand":
         self.outbox = outbox
-        self.lease = await outbox.acquire()
+        self.lease = await self.acquire()
         self.held.clear()
         return self
+
+    async def acquire(self) -> Lease:
+        """Another lease. It is not in this hand yet."""
+        return await self.outbox.acquire(now_ms=self.now_ms, wait_max_ms=WAIT_MAX_MS)
 
     async def append(self, *entries: NewEntry) -> Sequence[int]:
         return await self.outbox.append(entries)
 
-    async def take(self, *, now_ms: int = NOW_MS, **room: int) -> Claim:
+    async def take(self, *, now_ms: int | None = None, **room: int) -> Claim:
         """Claim, with plenty of room except where `room` says less."""
+        now_ms = self.now_ms if now_ms is None else now_ms
         claim = await self.lease.claim(structs.replace(PLENTY, **room), now_ms=now_ms)
         for claimed in (*claim.parked, *(met.entry for met in claim.main)):
             self.held[name_of(claimed)] = claimed
         return claim
 
-    async def main(self, *, now_ms: int = NOW_MS, **room: int) -> list[str]:
+    async def main(self, *, now_ms: int | None = None, **room: int) -> list[str]:
         """The names that a claim brings from the main lane."""
         return [name_of(met.entry) for met in (await self.take(now_ms=now_ms, **room)).main]
 
-    async def parked(self, *, now_ms: int = NOW_MS, **room: int) -> list[str]:
+    async def parked(self, *, now_ms: int | None = None, **room: int) -> list[str]:
         """The names that a claim brings from the parked ones."""
         return [name_of(one) for one in (await self.take(now_ms=now_ms, **room)).parked]
 
@@ -120,4 +130,5 @@ class Hand:
         await self.settle_each(dict.fromkeys(names, settlement), attempts=attempts)
 
     async def settle_each(self, settlements: dict[str, Settlement], *, attempts: int = 1) -> None:
-        await self.lease.settle([Settled(self.held[name], how, attempts) for name, how in settlements.items()])
+        settled = [Settled(self.held[name], how, attempts) for name, how in settlements.items()]
+        await self.lease.settle(settled, now_ms=self.now_ms)

@@ -35,7 +35,9 @@ class Stored(Struct, eq=False):
     due_ms: int | None = None
     is_claimed: bool = False
     attempts: int = 0
+    holds: int = 0
     replays: int = 0
+    died_at_ms: int | None = None
     is_guessed: bool = False
 
     def shares_a_lane_with(self, other: "Stored") -> bool:
@@ -61,6 +63,8 @@ class Model(Struct):
     ledger: Ledger = field(default_factory=Ledger)
     reach: int = 0
     highest_seq: int = 0
+    learnt: bytes = b""
+    learnt_perhaps: set[bytes] = field(default_factory=lambda: {b""})
 
     def unclaimed(self) -> list[Stored]:
         return [one for one in self.at(Place.MAIN) if not one.is_claimed]
@@ -73,12 +77,28 @@ class Model(Struct):
         self.highest_seq = stored.seq
         self.stored[stored.seq] = stored
 
-    def forget_claims(self) -> None:
-        """A crash, a new lease: nothing is in hand."""
+    def forget_claims(self, latest_ms: int) -> None:
+        """A crash, a new lease: nothing is in hand, and nothing is due later than that."""
         self.hand.clear()
         self.reach = 0
         for one in self.stored.values():
             one.is_claimed = False
+        self.bring_forward(latest_ms)
+
+    def bring_forward(self, latest_ms: int) -> None:
+        for one in self.stored.values():
+            if one.due_ms is not None:
+                one.due_ms = min(one.due_ms, latest_ms)
+
+    def learn(self, learnt: bytes) -> None:
+        """From here on a crash may leave this, or what may have been committed before."""
+        self.learnt = learnt
+        self.learnt_perhaps.add(learnt)
+
+    def crash(self, learnt: bytes) -> None:
+        """Hold what is left of what was learnt against what may be."""
+        assert learnt in self.learnt_perhaps
+        self.learnt, self.learnt_perhaps = learnt, {learnt}
 
     # Claiming
 
@@ -160,7 +180,7 @@ class Model(Struct):
         for entry, is_from_parked, is_behind in sorted(met, key=lambda one: one[0].seq):
             stored = self.stored[entry.seq]
             assert (name_of(entry), len(entry.body)) == (stored.name, stored.size)
-            assert (entry.attempts, entry.replays) == (stored.attempts, stored.replays)
+            assert (entry.attempts, entry.holds, entry.replays) == (stored.attempts, stored.holds, stored.replays)
             assert (entry.accepted_at_ms, entry.call is not None) == (stored.accepted_at_ms, stored.is_v1)
             held = Held(entry, stored, is_from_parked)
             if is_behind or any(before.aside for before in self._held_before(held)):
@@ -194,7 +214,8 @@ class Model(Struct):
                 chosen[seq] = wish
         return chosen
 
-    def settle(self, chosen: dict[int, Settlement], attempts: dict[int, int]) -> None:
+    def settle(self, chosen: dict[int, Settlement], attempts: dict[int, int], *, now_ms: int, died_at_ms: int) -> None:
+        """`now_ms` is on the drain's clock, `died_at_ms` on the store's."""
         counts = dict.fromkeys(("delivered", "dead_lettered", "dead", "parked"), 0)
         for seq, settlement in sorted(chosen.items()):
             stored = self.hand.pop(seq).stored
@@ -203,13 +224,14 @@ class Model(Struct):
                 case Delivered():
                     self._deliver(stored)
                     counts["delivered"] += 1
-                case Parked(due_at_ms):
+                case Parked(due_at_ms, holds):
                     stored.place, stored.attempts, stored.is_claimed = Place.PARKED, attempts[seq], False
-                    stored.due_ms = stored.accepted_at_ms if due_at_ms is None else due_at_ms
+                    stored.holds, stored.due_ms = holds, due_at_ms
                 case Released():
                     stored.is_claimed = False
                 case _:
                     stored.place, stored.attempts, stored.is_claimed = Place.DEAD, attempts[seq], False
+                    stored.holds, stored.due_ms, stored.died_at_ms = 0, None, died_at_ms
                     counts["dead_lettered"] += 1
                     counts["dead"] += 1
             counts["parked"] += seq in self.stored and stored.place is Place.PARKED
@@ -217,7 +239,7 @@ class Model(Struct):
             if self._parked_before(one):
                 one.due_ms = None
             elif one.due_ms is None:
-                one.due_ms = one.accepted_at_ms
+                one.due_ms = min(one.accepted_at_ms, now_ms)
         self.count(**counts)
 
     def _deliver(self, stored: Stored) -> None:
@@ -229,6 +251,9 @@ class Model(Struct):
             self.last_of_lane[lane] = stored.seq
 
     def count(self, **more: int) -> None:
+        """What counts was committed, and what was learnt with it."""
+        if any(more.values()):
+            self.learnt_perhaps = {self.learnt}
         counts = {name: getattr(self.ledger, name) + more.get(name, 0) for name in Ledger.__struct_fields__}
         self.ledger = Ledger(**counts)
 

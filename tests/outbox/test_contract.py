@@ -16,10 +16,11 @@ from cio_buffer.outbox.entry import (
     Released,
     pack_lanes,
 )
-from tests.outbox.backends import NOW_MS, Hand, entry, name_of, v1
+from tests.outbox.backends import NOW_MS, WAIT_MAX_MS, Hand, entry, name_of, v1
 
-REFUSED = DeadLetter(reason="refused", field="name", message="was missing", status=422)
+REFUSED = DeadLetter(reason="refused", vendor_reason="required", field="name", message="was missing", status=422)
 SOON_MS = NOW_MS + 5_000
+HOUR_MS = 3_600_000
 
 
 # Appending
@@ -157,6 +158,28 @@ async def test_parking_remembers_attempts(hand: Hand) -> None:
     await hand.crash()
     await hand.take()
     assert hand.held["a"].attempts == 4
+
+
+async def test_parking_remembers_how_often_an_entry_was_held(hand: Hand) -> None:
+    await hand.append(entry("a", "ann"), entry("b", "ann"))
+    await hand.take()
+    assert [hand.held[name].holds for name in "ab"] == [0, 0]
+    await hand.settle_each({"a": Parked(NOW_MS, holds=2), "b": Parked()})
+    await hand.crash()
+    assert await hand.parked() == ["a", "b"]
+    assert [hand.held[name].holds for name in "ab"] == [2, 0]
+
+
+@pytest.mark.parametrize("holds", [0, 3])
+async def test_what_is_parked_again_has_been_held_as_often_as_is_said_then(hand: Hand, holds: int) -> None:
+    await hand.append(entry("a", "ann"))
+    await hand.take()
+    await hand.settle(Parked(NOW_MS, holds=2), "a")
+    await hand.take()
+    await hand.settle(Parked(NOW_MS, holds=holds), "a")
+    await hand.crash()
+    await hand.take()
+    assert hand.held["a"].holds == holds
 
 
 async def test_others_pass_what_is_parked(hand: Hand) -> None:
@@ -303,11 +326,11 @@ async def test_calls_that_are_not_due_are_not_said_to_be(hand: Hand) -> None:
 async def test_what_was_released_comes_again_as_it_was(hand: Hand) -> None:
     await hand.append(entry("a", "ann"), entry("b", "ann"))
     await hand.take()
-    await hand.settle(Parked(), "a", "b", attempts=2)
+    await hand.settle(Parked(holds=1), "a", "b", attempts=2)
     assert await hand.parked() == ["a", "b"]
     await hand.settle(Released(), "a", "b")
     assert await hand.parked() == ["a", "b"]
-    assert [hand.held[name].attempts for name in "ab"] == [2, 2]
+    assert [(hand.held[name].attempts, hand.held[name].holds) for name in "ab"] == [(2, 1), (2, 1)]
 
 
 async def test_a_follower_that_was_released_is_not_forgotten(hand: Hand) -> None:
@@ -423,19 +446,113 @@ async def test_a_parked_entry_can_die_and_be_delivered(hand: Hand) -> None:
     assert [letter.attempts for letter in await hand.outbox.dead_letters()] == [5]
 
 
+# Whose clock: the drain's may differ from the store's, and neither is to be trusted over the years
+
+
+@pytest.mark.parametrize("off_ms", [-HOUR_MS, HOUR_MS])
+async def test_a_parked_entry_waits_for_its_time_on_the_drains_clock(hand: Hand, off_ms: int) -> None:
+    hand.now_ms = NOW_MS + off_ms
+    await hand.append(entry("a", "ann"))
+    await hand.take()
+    await hand.settle(Parked(hand.now_ms + 5_000), "a")
+    assert await hand.parked(now_ms=hand.now_ms + 4_999) == []
+    assert await hand.parked(now_ms=hand.now_ms + 5_000) == ["a"]
+
+
+@pytest.mark.parametrize("off_ms", [-HOUR_MS, HOUR_MS])
+async def test_what_is_parked_without_a_time_may_leave_now_on_the_drains_clock(hand: Hand, off_ms: int) -> None:
+    """Though it was accepted an hour later than the drain's clock shows."""
+    hand.now_ms = NOW_MS + off_ms
+    await hand.append(entry("a", "ann"))
+    await hand.take()
+    await hand.settle(Parked(), "a")
+    assert await hand.parked() == ["a"]
+
+
+@pytest.mark.parametrize("off_ms", [-HOUR_MS, HOUR_MS])
+async def test_who_becomes_first_may_leave_now_on_the_drains_clock(hand: Hand, off_ms: int) -> None:
+    hand.now_ms = NOW_MS + off_ms
+    await hand.append(v1("a", "ann"), v1("b", "ann"))
+    await hand.take()
+    await hand.settle(Parked(), "a", "b")
+    assert await hand.parked() == ["a"]
+    await hand.settle(Delivered(), "a")
+    assert await hand.parked() == ["b"]
+
+
+async def test_a_clock_that_goes_back_delays_and_loses_nothing(hand: Hand) -> None:
+    await hand.append(entry("a", "ann"))
+    await hand.take()
+    await hand.settle(Parked(SOON_MS), "a")
+    claim = await hand.take(now_ms=NOW_MS - HOUR_MS)
+    assert (list(claim.parked), claim.next_due_at_ms) == ([], SOON_MS)
+    assert await hand.parked(now_ms=SOON_MS + HOUR_MS) == ["a"]
+
+
+async def test_a_clock_that_was_set_back_while_we_were_away_holds_nobody_for_long(hand: Hand) -> None:
+    await hand.append(v1("a", "ann"), entry("b", "bob"), entry("c", "cat"), entry("d", "bob"))
+    await hand.take()
+    times = {"a": Parked(SOON_MS), "b": Parked(SOON_MS + 1), "c": Parked(NOW_MS - HOUR_MS + 1), "d": Parked()}
+    await hand.settle_each(times)
+    hand.now_ms = NOW_MS - HOUR_MS
+    await hand.crash()
+    claim = await hand.take()
+    assert (list(claim.parked), claim.next_due_at_ms) == ([], hand.now_ms + 1)
+    hand.now_ms += WAIT_MAX_MS
+    assert await hand.parked(now_ms=hand.now_ms - 1) == ["c"]  # what was due in good time still is
+    assert await hand.parked() == ["a", "b", "d"]
+
+
+async def test_a_new_lease_changes_no_time_that_is_near(hand: Hand) -> None:
+    await hand.append(v1("a", "ann"), entry("b", "bob"))
+    await hand.take()
+    last_ms = NOW_MS + WAIT_MAX_MS
+    await hand.settle_each({"a": Parked(last_ms), "b": Parked(last_ms - 1)})
+    hand.lease = await hand.acquire()
+    assert (await hand.take()).next_due_at_ms == last_ms - 1
+    assert await hand.parked(now_ms=last_ms - 1) == ["b"]
+    assert await hand.parked(now_ms=last_ms) == ["a"]
+
+
+async def test_what_is_parked_can_be_brought_forward(hand: Hand) -> None:
+    """The drain found out that what everybody waits for is over."""
+    await hand.append(v1("a", "ann"), entry("b", "bob"), entry("c", "cat"), v1("d", "bob"))
+    await hand.take()
+    times = {"a": Parked(SOON_MS), "b": Parked(SOON_MS + 1, holds=1), "c": Parked(NOW_MS + 1), "d": Parked()}
+    await hand.settle_each(times)
+    await hand.lease.bring_forward(latest_ms=NOW_MS + 2)
+    assert await hand.parked(now_ms=NOW_MS + 1) == ["c"]
+    assert await hand.parked(now_ms=NOW_MS + 2) == ["a", "b"]
+    assert hand.held["b"].holds == 1
+    await hand.settle(Delivered(), "b")
+    assert await hand.parked() == ["d"]  # it waited for its turn
+
+
+async def test_what_was_brought_forward_stays_so_after_a_crash(hand: Hand) -> None:
+    await hand.append(entry("a", "ann"))
+    await hand.take()
+    await hand.settle(Parked(SOON_MS), "a")
+    await hand.lease.bring_forward(latest_ms=NOW_MS)
+    await hand.crash()
+    assert await hand.parked() == ["a"]
+
+
 # The lease
 
 
 async def test_whoever_acquires_the_lease_takes_it_away(hand: Hand) -> None:
     await hand.append(entry("a", "ann"), entry("b", "bob"))
     await hand.take()
-    old, hand.lease = hand.lease, await hand.outbox.acquire()
+    old, hand.lease = hand.lease, await hand.acquire()
     new, hand.lease = hand.lease, old
     with pytest.raises(LeaseLost):
         await hand.take()
     with pytest.raises(LeaseLost):
         await hand.settle_each({"a": Delivered(), "b": REFUSED})
     assert hand.outbox.ledger() == Ledger(accepted=2)
+    assert list(await hand.outbox.dead_letters()) == []
+    with pytest.raises(LeaseLost):
+        await hand.lease.bring_forward(latest_ms=NOW_MS)
     hand.lease = new
     assert await hand.main() == ["a", "b"]
 
@@ -445,7 +562,7 @@ async def test_nothing_parked_counts_as_claimed_in_a_new_lease(hand: Hand) -> No
     await hand.take()
     await hand.settle(Parked(NOW_MS), "a")
     await hand.take()
-    hand.lease = await hand.outbox.acquire()
+    hand.lease = await hand.acquire()
     assert await hand.parked() == ["a"]
 
 
@@ -453,8 +570,8 @@ async def test_a_lost_lease_harms_nobody_who_asked_at_the_same_time(hand: Hand) 
     await hand.append(entry("a", "ann"))
     await hand.take()
     old = hand.lease
-    hand.lease = await hand.outbox.acquire()
-    asked = [hand.outbox.append([entry("b")]), old.settle([]), hand.outbox.append([entry("c")])]
+    hand.lease = await hand.acquire()
+    asked = [hand.outbox.append([entry("b")]), old.settle([], now_ms=NOW_MS), hand.outbox.append([entry("c")])]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert isinstance(answers[1], LeaseLost)
     assert await hand.main() == ["a", "b", "c"]
@@ -467,11 +584,35 @@ async def test_a_dead_letter_keeps_why_and_when(hand: Hand) -> None:
     (seq,) = await hand.append(entry("a", "ann"))
     await hand.take()
     hand.clock.advance(60)
+    hand.now_ms -= HOUR_MS  # the drain's clock is not for people to read
     await hand.settle(REFUSED, "a", attempts=2)
     (letter,) = await hand.outbox.dead_letters()
     assert (letter.seq, letter.kind, letter.body, letter.attempts) == (seq, "event", b"a", 2)
-    assert (letter.reason, letter.field, letter.message, letter.status) == ("refused", "name", "was missing", 422)
+    assert (letter.reason, letter.status, letter.vendor_reason) == ("refused", 422, "required")
+    assert (letter.field, letter.message) == ("name", "was missing")
     assert (letter.accepted_at_ms, letter.died_at_ms) == (NOW_MS - 1_000, NOW_MS + 60_000)
+
+
+async def test_a_parked_entry_that_dies_keeps_why_as_well(hand: Hand) -> None:
+    await hand.append(entry("a", "ann"), entry("b", "bob"))
+    await hand.take()
+    await hand.settle(Parked(NOW_MS, holds=4), "a", "b")
+    await hand.take()
+    await hand.settle_each({"a": REFUSED, "b": DeadLetter(reason="expired")})
+    await hand.crash()
+    letters = await hand.outbox.dead_letters()
+    assert [(letter.reason, letter.vendor_reason) for letter in letters] == [("refused", "required"), ("expired", "")]
+
+
+async def test_a_replay_begins_without_holds(hand: Hand) -> None:
+    (seq,) = await hand.append(entry("a", "ann"))
+    await hand.take()
+    await hand.settle(Parked(NOW_MS, holds=4), "a")
+    await hand.take()
+    await hand.settle(REFUSED, "a")
+    await hand.outbox.replay([seq])
+    assert await hand.main() == ["a"]
+    assert hand.held["a"].holds == 0
 
 
 async def test_dead_letters_are_listed_in_pages(hand: Hand) -> None:
@@ -643,3 +784,58 @@ async def test_a_call_that_counted_as_answered_can_turn_out_not_to_have_been(han
     await hand.take()
     await hand.crash()
     assert doubtful(hand) == ["a"]
+
+
+# What was learnt of Customer.io
+
+
+async def test_at_first_nothing_was_learnt(hand: Hand) -> None:
+    assert hand.outbox.learnt() == b""
+    await hand.reopen()
+    assert hand.outbox.learnt() == b""
+
+
+async def test_what_was_noted_last_is_what_was_learnt(hand: Hand) -> None:
+    hand.outbox.note_learnt(b"10/s")
+    hand.outbox.note_learnt(b"20/s\x00\xff")
+    assert hand.outbox.learnt() == b"20/s\x00\xff"
+
+
+async def test_what_was_learnt_is_written_with_the_next_commit(hand: Hand) -> None:
+    hand.outbox.note_learnt(b"10/s")
+    await hand.append(entry("a"))
+    await hand.crash()
+    assert hand.outbox.learnt() == b"10/s"
+    await hand.take()
+    hand.outbox.note_learnt(b"20/s")
+    await hand.settle(Delivered(), "a")
+    hand.outbox.note_learnt(b"30/s")  # nothing commits it
+    await hand.crash()
+    assert hand.outbox.learnt() == b"20/s"
+
+
+async def test_what_was_learnt_stays_though_nothing_more_is(hand: Hand) -> None:
+    hand.outbox.note_learnt(b"10/s")
+    await hand.append(entry("a"))
+    for _ in range(2):
+        await hand.crash()
+        await hand.append(entry("b"))
+    assert hand.outbox.learnt() == b"10/s"
+
+
+async def test_closing_writes_what_was_learnt_since_the_last_commit(hand: Hand) -> None:
+    for learnt in (b"10/s", b"20/s", b""):
+        hand.outbox.note_learnt(learnt)
+        await hand.reopen()
+        assert hand.outbox.learnt() == learnt
+
+
+async def test_an_append_that_could_not_be_stored_takes_nothing_of_what_was_learnt_away(hand: Hand) -> None:
+    unstorable = NewEntry(kind=None, lanes=b"", body=b"", accepted_at_ms=NOW_MS)  # type: ignore[arg-type]
+    hand.outbox.note_learnt(b"10/s")
+    with pytest.raises(OutboxUnavailable):
+        await hand.append(unstorable)
+    assert hand.outbox.learnt() == b"10/s"
+    await hand.append(entry("a"))
+    await hand.crash()
+    assert hand.outbox.learnt() == b"10/s"

@@ -1,4 +1,8 @@
-"""Random days of an outbox: whatever happens in whatever order, nothing is lost, repeated or overtaken."""
+"""Random days of an outbox: whatever happens in whatever order, nothing is lost, repeated or overtaken.
+
+Two clocks show what they like: the store's, by which entries are accepted and die, and the drain's, by which they are
+due.
+"""
 
 import asyncio
 import sys
@@ -17,7 +21,7 @@ from msgspec import structs
 from cio_buffer.errors import LeaseLost
 from cio_buffer.outbox.contract import Claim, Room
 from cio_buffer.outbox.entry import DeadLetter, Delivered, Parked, Released, Settled, Settlement
-from tests.outbox.backends import BACKENDS, PLENTY, Hand, entry, v1
+from tests.outbox.backends import BACKENDS, PLENTY, WAIT_MAX_MS, Hand, entry, v1
 from tests.outbox.model import Model, Place, Stored
 from tests.support.clock import FakeClock
 
@@ -36,7 +40,8 @@ rooms = st.one_of(
         main_entries=few, main_bytes=some_bytes, parked_entries=few, parked_bytes=some_bytes, parked_v1_entries=few,
     ),
 )  # fmt: skip
-fates = st.sampled_from(["park until", "park", "deliver", "keep", "release", "die"])
+fates = st.sampled_from(["hold", "park until", "park", "deliver", "keep", "release", "die"])
+jumps_s = st.sampled_from([-7_200, -3, -1, 1, 3, 7_200])
 
 
 class AnOutbox(RuleBasedStateMachine):
@@ -50,13 +55,14 @@ class AnOutbox(RuleBasedStateMachine):
         self._names = (f"entry {n}" for n in count())
         self._model = Model()
         self._settled: list[Settled] = []
+        self._settled_at_ms = 0
         self._hand = Hand(BACKENDS[backend](Path(self._folder.name), self._clock), self._clock)
         self._do(self._hand.open())
 
     @rule(given=appended)
     def append(self, given: list[tuple[set[str], bool, int, int]]) -> None:
         stored = [
-            Stored(0, name, frozenset(among), is_v1, max(size, len(name)), self._now_ms() + ago_s * 1_000)
+            Stored(0, name, frozenset(among), is_v1, max(size, len(name)), self._stores_ms() + ago_s * 1_000)
             for (among, is_v1, ago_s, size), name in zip(given, self._names, strict=False)
         ]
         entries = [
@@ -77,13 +83,13 @@ class AnOutbox(RuleBasedStateMachine):
     def settle(self, data: st.DataObject, times: int) -> None:
         if not self._model.hand:
             self._claim(PLENTY)
-        wishes = {seq: self._wish(data.draw(fates)) for seq in sorted(self._model.hand)}
+        wishes = {seq: self._wish(data.draw(fates), held.stored) for seq, held in sorted(self._model.hand.items())}
         self._settle(wishes, times=times)
 
     @precondition(lambda self: self._settled and not any(one.entry.seq in self._model.hand for one in self._settled))
     @rule()
     def repeat_the_last_settlement(self) -> None:
-        self._do(self._hand.lease.settle(self._settled))
+        self._do(self._hand.lease.settle(self._settled, now_ms=self._settled_at_ms))
 
     @precondition(lambda self: self._model.at(Place.DEAD))
     @rule(data=st.data())
@@ -97,15 +103,39 @@ class AnOutbox(RuleBasedStateMachine):
         match how:
             case "crash":
                 self._do(self._hand.crash())
+                self._model.crash(self._hand.outbox.learnt())
             case "reopen":
                 self._do(self._hand.reopen())
+                self._model.learnt_perhaps = {self._model.learnt}
             case _:
                 self._lose_the_lease()
-        self._model.forget_claims()
+        self._model.forget_claims(self._hand.now_ms + WAIT_MAX_MS)
 
     @rule(seconds=st.integers(1, 4))
     def let_time_pass(self, seconds: int) -> None:
         self._clock.advance(seconds)
+        self._hand.now_ms += seconds * 1_000
+
+    @rule(seconds=jumps_s)
+    def set_the_clock_of_the_store(self, seconds: int) -> None:
+        self._clock.jump(seconds)
+
+    @rule(seconds=jumps_s)
+    def set_the_clock_of_the_drain(self, seconds: int) -> None:
+        self._hand.now_ms += seconds * 1_000
+
+    @precondition(lambda self: self._model.at(Place.PARKED))
+    @rule(wait_ms=st.sampled_from([0, 1_000]))
+    def bring_forward(self, wait_ms: int) -> None:
+        self._forget_the_last_settlement()
+        latest_ms = self._hand.now_ms + wait_ms
+        self._do(self._hand.lease.bring_forward(latest_ms=latest_ms))
+        self._model.bring_forward(latest_ms)
+
+    @rule(learnt=st.binary(max_size=3))
+    def learn(self, learnt: bytes) -> None:
+        self._hand.outbox.note_learnt(learnt)
+        self._model.learn(learnt)
 
     @invariant()
     def the_books_are_right(self) -> None:
@@ -114,9 +144,11 @@ class AnOutbox(RuleBasedStateMachine):
         assert self._model.ledger == audit.ledger == self._hand.outbox.ledger()
         assert audit.waiting == len(self._model.at(Place.MAIN))
         letters = self._do(self._hand.outbox.dead_letters())
-        assert [(one.seq, one.attempts, one.replays, one.body.decode().rstrip()) for one in letters] == [
-            (one.seq, one.attempts, one.replays, one.name) for one in self._model.at(Place.DEAD)
-        ]
+        assert [
+            (one.seq, one.attempts, one.replays, one.died_at_ms, one.body.decode().rstrip()) for one in letters
+        ] == [(one.seq, one.attempts, one.replays, one.died_at_ms, one.name) for one in self._model.at(Place.DEAD)]
+        assert {(one.reason, one.vendor_reason) for one in letters} <= {("refused", "required")}
+        assert self._hand.outbox.learnt() == self._model.learnt
 
     def teardown(self) -> None:
         try:
@@ -135,44 +167,51 @@ class AnOutbox(RuleBasedStateMachine):
             if self._model.hand:
                 self._settle(dict.fromkeys(self._model.hand, Delivered()))
             elif not claim.main and claim.next_due_at_ms is not None:
-                self._clock.advance((claim.next_due_at_ms - self._now_ms()) / 1_000)
+                assert claim.next_due_at_ms > self._hand.now_ms
+                self._hand.now_ms = claim.next_due_at_ms
             claim = self._claim(narrow)
         assert [one for one in self._model.stored.values() if one.place is not Place.DEAD] == []
         self.the_books_are_right()
 
     def _claim(self, room: Room) -> Claim:
-        now_ms = self._now_ms()
-        claim = self._do(self._hand.lease.claim(room, now_ms=now_ms))
-        self._model.check(claim, room, now_ms)
+        claim = self._do(self._hand.lease.claim(room, now_ms=self._hand.now_ms))
+        self._model.check(claim, room, self._hand.now_ms)
         return claim
 
     def _lose_the_lease(self) -> None:
         old = self._hand.lease
-        self._hand.lease = self._do(self._hand.outbox.acquire())
+        self._hand.lease = self._do(self._hand.acquire())
         with pytest.raises(LeaseLost):
-            self._do(old.claim(PLENTY, now_ms=self._now_ms()))
+            self._do(old.claim(PLENTY, now_ms=self._hand.now_ms))
+        all_of_it = [Settled(held.entry, Delivered(), 1) for held in self._model.hand.values()]
         with pytest.raises(LeaseLost):
-            self._do(old.settle([Settled(held.entry, Delivered(), 1) for held in self._model.hand.values()]))
+            self._do(old.settle(all_of_it, now_ms=self._hand.now_ms))
 
     def _settle(self, wishes: dict[int, Settlement | None], *, times: int = 1) -> None:
         chosen = self._model.choose(wishes)
         attempts = {seq: self._model.hand[seq].entry.attempts + 1 for seq in chosen}
         self._settled = [Settled(self._model.hand[seq].entry, how, attempts[seq]) for seq, how in chosen.items()]
+        self._settled_at_ms = self._hand.now_ms
         for _ in range(times):
-            self._do(self._hand.lease.settle(self._settled))
-        self._model.settle(chosen, attempts)
+            self._do(self._hand.lease.settle(self._settled, now_ms=self._settled_at_ms))
+        self._model.settle(chosen, attempts, now_ms=self._hand.now_ms, died_at_ms=self._stores_ms())
 
-    def _wish(self, fate: str) -> Settlement | None:
+    def _forget_the_last_settlement(self) -> None:
+        """What came after it may have changed the times that it gave: to repeat it now would be another settlement."""
+        self._settled = []
+
+    def _wish(self, fate: str, stored: Stored) -> Settlement | None:
         return {
             "keep": None,
             "deliver": Delivered(),
-            "die": DeadLetter(reason="refused"),
+            "die": DeadLetter(reason="refused", vendor_reason="required"),
             "park": Parked(),
-            "park until": Parked(self._now_ms() + 2_000),
+            "park until": Parked(self._hand.now_ms + 2_000),
+            "hold": Parked(self._hand.now_ms + 2_000, holds=stored.holds + 1),
             "release": Released(),
         }[fate]
 
-    def _now_ms(self) -> int:
+    def _stores_ms(self) -> int:
         return round(self._clock.now() * 1_000)
 
     def _do(self, work: Awaitable[Any]) -> Any:

@@ -14,7 +14,7 @@ import pytest
 from sqlite_utils import Database
 
 from cio_buffer.errors import OutboxFull, OutboxUnavailable, StoreHeld, StoreUnusable
-from cio_buffer.outbox import opening, schema
+from cio_buffer.outbox import opening, schema, tables
 from cio_buffer.outbox.contract import Condition, Ledger
 from cio_buffer.outbox.entry import DeadLetter, Delivered, NewEntry, Parked, Settled, pack_lanes, unpack_lanes
 from cio_buffer.outbox.opening import filesystem_of, prepare_folder
@@ -22,7 +22,7 @@ from cio_buffer.outbox.sqlite import SqliteOutbox
 from cio_buffer.outbox.store import size_of
 from cio_buffer.outbox.tables import consecutive_runs
 from cio_buffer.outbox.writer import Job, next_group
-from tests.outbox.backends import NOW_MS, PLENTY, entry, name_of
+from tests.outbox.backends import NOW_MS, PLENTY, WAIT_MAX_MS, entry, name_of
 from tests.outbox.disk import Disk
 from tests.support.clock import FakeClock
 
@@ -67,15 +67,15 @@ async def open_and_close(path: Path) -> None:
 async def one_in_hand(outbox: SqliteOutbox) -> tuple[Any, Settled]:
     """A lease, and the settlement of an entry that was appended and claimed with it."""
     await outbox.append([entry("in hand", "ann")])
-    lease = await outbox.acquire()
+    lease = await outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS)
     claim = await lease.claim(PLENTY, now_ms=NOW_MS)
     return lease, Settled(claim.main[-1].entry, Delivered(), 1)
 
 
 async def drain(outbox: SqliteOutbox) -> None:
-    lease = await outbox.acquire()
+    lease = await outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS)
     while claim := (await lease.claim(PLENTY, now_ms=NOW_MS)).main:
-        await lease.settle([Settled(met.entry, Delivered(), 1) for met in claim])
+        await lease.settle([Settled(met.entry, Delivered(), 1) for met in claim], now_ms=NOW_MS)
 
 
 def write(path: Path, content: bytes) -> None:
@@ -154,6 +154,11 @@ async def test_a_newer_store_is_refused_and_left_alone(path: Path) -> None:
     assert contents(path) == before
 
 
+def test_each_migration_raises_the_version() -> None:
+    """Else an older version of ours would open the file, and write it as if nothing had changed."""
+    assert len(schema.migrations.pending(Database(memory=True))) == schema.VERSION
+
+
 async def test_what_is_no_database_is_refused_and_left_alone(path: Path) -> None:
     write(path, b"no database" * 1_000)
     with pytest.raises(StoreUnusable, match="SQLITE_NOTADB"):
@@ -199,6 +204,42 @@ async def test_a_store_that_version_1_wrote_is_brought_up_to_date(path: Path) ->
     assert (outbox.was_migrated, outbox.ledger(), outbox.unanswered()) == (True, Ledger(accepted=1), [])
     (seq,) = await outbox.append([entry("next")])
     assert seq > 1_000
+    assert (await outbox.audit()).is_balanced
+    await outbox.close()
+
+
+async def test_a_store_that_version_2_wrote_is_brought_up_to_date(path: Path) -> None:
+    """With what it holds: a parked entry, in its lane and on time, and a dead letter."""
+    write(path, b"")
+    old = sqlite3.connect(path, isolation_level=None)
+    schema.migrations.apply(Database(old), stop_before="outlast_bad_days")
+    old.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    old.execute("PRAGMA user_version = 2")
+    lane = pack_lanes(["ann"])
+    kept = "seq, lanes, kind, accepted_at_ms, attempts, body"
+    old.execute(f"INSERT INTO parked ({kept}, due_at_ms) VALUES (7, ?, 'event', 1, 3, x'61', ?)", (lane, NOW_MS))
+    old.execute("INSERT INTO parked_lane VALUES (?, 7)", unpack_lanes(lane))
+    old.execute(
+        f"""INSERT INTO dead ({kept}, died_at_ms, reason, field, message, status)
+            VALUES (5, ?, 'event', 1, 2, x'62', 9, 'refused', 'name', 'was missing', 422)""",
+        (lane,),
+    )
+    old.execute(
+        "UPDATE ledger SET accepted = 2, parked = 1, dead_lettered = 1, dead = 1, seq_reserved = 9, unanswered = x''"
+    )
+    old.close()
+    outbox = store_at(path)
+    await outbox.open()
+    assert (outbox.was_migrated, outbox.learnt()) == (True, b"")
+    assert outbox.ledger() == Ledger(accepted=2, parked=1, dead_lettered=1, dead=1)
+    lease = await outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS)
+    (parked,) = (await lease.claim(PLENTY, now_ms=NOW_MS)).parked
+    assert (parked.seq, parked.body, parked.attempts, parked.holds) == (7, b"a", 3, 0)
+    (letter,) = await outbox.dead_letters()
+    assert (letter.body, letter.reason, letter.vendor_reason, letter.message) == (b"b", "refused", "", "was missing")
+    await lease.settle([Settled(parked, Parked(NOW_MS, holds=1), 4)], now_ms=NOW_MS)
+    assert [one.holds for one in (await lease.claim(PLENTY, now_ms=NOW_MS)).parked] == [1]
+    assert await outbox.replay([5]) == 1
     assert (await outbox.audit()).is_balanced
     await outbox.close()
 
@@ -337,7 +378,7 @@ async def test_claims_see_what_was_settled_in_the_same_group(outbox: SqliteOutbo
     first = outbox.append([entry("first")])
     await disk.sees("COMMIT")
     claiming = lease.claim(PLENTY, now_ms=NOW_MS)
-    parking = lease.settle([Settled(settled.entry, Parked(NOW_MS), 1)])
+    parking = lease.settle([Settled(settled.entry, Parked(NOW_MS), 1)], now_ms=NOW_MS)
     claiming_again = lease.claim(PLENTY, now_ms=NOW_MS)
     disk.release()
     await asyncio.gather(first, parking)
@@ -387,6 +428,84 @@ async def test_a_closing_store_takes_nothing_more(path: Path) -> None:
     with pytest.raises(OutboxUnavailable):
         await outbox.append([entry("late")])
     await closing
+
+
+async def test_what_was_learnt_is_noted_without_a_commit(outbox: SqliteOutbox, disk: Disk) -> None:
+    commits = disk.commits
+    outbox.note_learnt(b"10/s")
+    await outbox.oldest_at_ms()
+    assert disk.commits == commits
+
+
+async def test_what_is_learnt_while_a_commit_syncs_is_left_to_the_next_one(
+    outbox: SqliteOutbox, path: Path, disk: Disk
+) -> None:
+    outbox.note_learnt(b"10/s")
+    disk.hold()
+    answer = outbox.append([entry("a")])
+    await disk.sees("COMMIT")
+    outbox.note_learnt(b"20/s")
+    disk.release()
+    await answer
+    assert (learnt_in(path), outbox.learnt()) == (b"10/s", b"20/s")
+    await outbox.append([entry("b")])
+    assert learnt_in(path) == b"20/s"
+
+
+async def test_what_is_learnt_while_the_last_commit_syncs_is_written_at_the_close(path: Path, disk: Disk) -> None:
+    outbox = store_at(path, disk=disk)
+    await outbox.open()
+    disk.hold()
+    answer = outbox.append([entry("a")])
+    await disk.sees("COMMIT")
+    outbox.note_learnt(b"10/s")
+    disk.release()
+    await answer
+    await outbox.close()
+    assert learnt_in(path) == b"10/s"
+
+
+def learnt_in(path: Path) -> bytes:
+    """What a start would find that came now."""
+    reader = sqlite3.connect(path)
+    try:
+        return tables.load_learnt(reader)
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize(("noted", "commits"), [([], 0), ([b"10/s"], 0), ([b"20/s", b"10/s"], 0), ([b"20/s"], 1)])
+async def test_a_store_that_closes_makes_a_commit_only_for_news(
+    path: Path, disk: Disk, noted: list[bytes], commits: int
+) -> None:
+    """Nothing new was learnt; the same again; there and back; something new."""
+    outbox = store_at(path, disk=disk)
+    await outbox.open()
+    outbox.note_learnt(b"10/s")
+    await outbox.append([entry("a")])
+    before = disk.commits
+    for learnt in noted:
+        outbox.note_learnt(learnt)
+    await outbox.close()
+    assert disk.commits == before + commits
+    assert learnt_in(path) == (noted or [b"10/s"])[-1]
+
+
+async def test_what_is_brought_forward_is_what_is_due_too_late_and_no_more(outbox: SqliteOutbox) -> None:
+    """The rest is not even written: it may be a million rows."""
+    await outbox.append([entry(str(n), str(n), call="POST /" if n % 2 else None) for n in range(10)])
+    lease = await outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS)
+    claim = await lease.claim(PLENTY, now_ms=NOW_MS)
+    parked = [Settled(met.entry, Parked(NOW_MS + n), 1) for n, met in enumerate(claim.main)]
+    await lease.settle(parked, now_ms=NOW_MS)
+
+    def bring_forward(db: sqlite3.Connection) -> int:
+        before = db.total_changes
+        tables.bring_forward(db, NOW_MS + 6)
+        return db.total_changes - before
+
+    assert await outbox.run(bring_forward) == 3
+    assert await outbox.run(bring_forward) == 0
 
 
 def test_a_group_is_bounded_in_jobs_and_in_bytes() -> None:
@@ -462,10 +581,10 @@ async def test_a_damaged_file_refuses_what_comes_and_keeps_what_was_to_be_settle
     outbox: SqliteOutbox, disk: Disk
 ) -> None:
     await outbox.append([entry("a")])
-    lease = await outbox.acquire()
+    lease = await outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS)
     (met,) = (await lease.claim(PLENTY, now_ms=NOW_MS)).main
     disk.breaks_with, disk.breaks_at = sqlite3.DatabaseError, lambda sql: sql == "COMMIT"
-    settling = asyncio.ensure_future(lease.settle([Settled(met.entry, Delivered(), 1)]))
+    settling = asyncio.ensure_future(lease.settle([Settled(met.entry, Delivered(), 1)], now_ms=NOW_MS))
     with pytest.raises(OutboxUnavailable):
         await outbox.append([entry("b")])
     disk.mend()
@@ -475,10 +594,10 @@ async def test_a_damaged_file_refuses_what_comes_and_keeps_what_was_to_be_settle
 
 async def test_who_looks_is_answered_while_nothing_can_be_written(outbox: SqliteOutbox, disk: Disk) -> None:
     await outbox.append([entry("a")])
-    lease = await outbox.acquire()
+    lease = await outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS)
     (met,) = (await lease.claim(PLENTY, now_ms=NOW_MS)).main
     disk.breaks_at = lambda sql: sql == "COMMIT"
-    settling = asyncio.ensure_future(lease.settle([Settled(met.entry, Delivered(), 1)]))
+    settling = asyncio.ensure_future(lease.settle([Settled(met.entry, Delivered(), 1)], now_ms=NOW_MS))
     await disk.sees("COMMIT")
     assert await outbox.oldest_at_ms() is not None
     assert not settling.done()
@@ -518,7 +637,7 @@ async def test_a_probe_writes(outbox: SqliteOutbox, path: Path, disk: Disk) -> N
 async def test_settlements_are_kept_until_they_can_be_written(outbox: SqliteOutbox, disk: Disk) -> None:
     lease, settled = await one_in_hand(outbox)
     disk.breaks_at = lambda sql: sql == "COMMIT"
-    settling = asyncio.ensure_future(lease.settle([settled]))
+    settling = asyncio.ensure_future(lease.settle([settled], now_ms=NOW_MS))
     claiming = asyncio.ensure_future(lease.claim(PLENTY, now_ms=NOW_MS))
     await disk.sees("COMMIT")
     await disk.sees("COMMIT")
@@ -532,10 +651,10 @@ async def test_settlements_are_kept_until_they_can_be_written(outbox: SqliteOutb
 
 async def test_a_settlement_that_was_tried_again_is_counted_once(outbox: SqliteOutbox, disk: Disk) -> None:
     lease, settled = await one_in_hand(outbox)
-    await lease.settle([Settled(settled.entry, Parked(NOW_MS), 1)])
+    await lease.settle([Settled(settled.entry, Parked(NOW_MS), 1)], now_ms=NOW_MS)
     (parked,) = (await lease.claim(PLENTY, now_ms=NOW_MS)).parked
     disk.breaks_at = lambda sql: sql == "COMMIT"
-    settling = asyncio.ensure_future(lease.settle([Settled(parked, DeadLetter(reason="refused"), 1)]))
+    settling = asyncio.ensure_future(lease.settle([Settled(parked, DeadLetter(reason="refused"), 1)], now_ms=NOW_MS))
     await disk.sees("COMMIT")
     disk.mend()
     await settling
@@ -547,7 +666,7 @@ async def test_a_store_that_closes_while_it_cannot_be_written_says_what_it_did_n
     await outbox.open()
     lease, settled = await one_in_hand(outbox)
     disk.breaks_at = lambda sql: sql == "COMMIT"
-    settling = asyncio.ensure_future(lease.settle([settled]))
+    settling = asyncio.ensure_future(lease.settle([settled], now_ms=NOW_MS))
     await disk.sees("COMMIT")
     await outbox.close()
     with pytest.raises(OutboxUnavailable):
@@ -555,10 +674,46 @@ async def test_a_store_that_closes_while_it_cannot_be_written_says_what_it_did_n
     assert outbox.ledger() == Ledger(accepted=1)
 
 
+async def test_what_was_learnt_before_a_commit_that_failed_goes_with_the_next_one(
+    outbox: SqliteOutbox, path: Path, disk: Disk
+) -> None:
+    outbox.note_learnt(b"10/s")
+    disk.breaks_at = lambda sql: sql == "COMMIT"
+    with pytest.raises(OutboxUnavailable):
+        await outbox.append([entry("a")])
+    assert (learnt_in(path), outbox.learnt()) == (b"", b"10/s")
+    disk.mend()
+    await outbox.oldest_at_ms()  # after the probe that the writer makes
+    assert learnt_in(path) == b"10/s"
+
+
+@pytest.mark.parametrize("breaks_at", ["BEGIN IMMEDIATE", "COMMIT"])
+async def test_a_store_closes_though_it_cannot_write_what_was_learnt(path: Path, disk: Disk, breaks_at: str) -> None:
+    outbox = store_at(path, disk=disk)
+    await outbox.open()
+    outbox.note_learnt(b"10/s")
+    disk.breaks_at = lambda sql: sql == breaks_at
+    await outbox.close()
+    disk.mend()
+    assert learnt_in(path) == b""
+    await open_and_close(path)
+
+
+async def test_who_waits_for_the_lease_of_a_store_that_closes_unwritten_is_told(path: Path, disk: Disk) -> None:
+    outbox = store_at(path, disk=disk)
+    await outbox.open()
+    disk.breaks_at = lambda sql: sql == "COMMIT"
+    acquiring = asyncio.ensure_future(outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS))
+    await disk.sees("COMMIT")
+    await outbox.close()
+    with pytest.raises(OutboxUnavailable):
+        await acquiring
+
+
 async def test_a_claim_that_cannot_be_read_claims_nothing(outbox: SqliteOutbox, disk: Disk) -> None:
     """It fails after the cursor has moved and a parked entry was taken; both have to come again."""
     lease, settled = await one_in_hand(outbox)
-    await lease.settle([Settled(settled.entry, Parked(NOW_MS), 1)])
+    await lease.settle([Settled(settled.entry, Parked(NOW_MS), 1)], now_ms=NOW_MS)
     await outbox.append([entry("second", "bob")])
     disk.breaks_at = lambda sql: "min(due_at_ms)" in sql
     with pytest.raises(OutboxUnavailable):
@@ -669,10 +824,10 @@ async def test_draining_and_parking_empty_the_wal_too(outbox: SqliteOutbox, path
     for _ in range(40):
         await outbox.append([entry("a", size=MIB)])
     checkpoints = disk.statements.count("PRAGMA wal_checkpoint(PASSIVE)")
-    lease = await outbox.acquire()
+    lease = await outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS)
     longest = 0
     while claim := (await lease.claim(PLENTY, now_ms=NOW_MS)).main:
-        await lease.settle([Settled(met.entry, Parked(NOW_MS + 1), 1) for met in claim])
+        await lease.settle([Settled(met.entry, Parked(NOW_MS + 1), 1) for met in claim], now_ms=NOW_MS)
         longest = max(longest, size_of(path.with_name("outbox.db-wal")))
     assert disk.statements.count("PRAGMA wal_checkpoint(PASSIVE)") > checkpoints + 2
     assert longest < 20 * MIB
