@@ -27,14 +27,18 @@ def form_batch(ready: ReadyQueue, limits: BatchLimits) -> list[Claimed]:
     """
     batch: list[Claimed] = []
     joinable: Joinable = []
-    bodies_bytes = 0
-    while ready or joinable:
-        is_from_ready = not joinable or (len(ready) > 0 and ready.first.seq < joinable[0][0])
-        candidate = ready.first if is_from_ready else joinable[0][1]
-        bodies_bytes += len(candidate.body)
-        if batch and not fits(batch, bodies_bytes, limits):
+    size = batch_bytes(0, 1)
+    while True:
+        candidate = ready.first
+        is_joining = bool(joinable) and (candidate is None or joinable[0][0] < candidate.seq)
+        if is_joining:
+            candidate = joinable[0][1]
+        if candidate is None:
             break
-        batch.append(ready.pop() if is_from_ready else heappop(joinable)[1])
+        if batch and not fits(batch, size + len(candidate.body), limits):
+            break
+        size += len(candidate.body) + 1
+        batch.append(heappop(joinable)[1] if is_joining else ready.pop())
         if candidate.followers and limits.same_lane:
             free_followers(candidate, joinable)
     for member in batch:
@@ -44,14 +48,10 @@ def form_batch(ready: ReadyQueue, limits: BatchLimits) -> list[Claimed]:
     return batch
 
 
-def fits(batch: list[Claimed], bodies_bytes: int, limits: BatchLimits) -> bool:
-    """Whether one more may join, with which the bodies would have so many bytes."""
+def fits(batch: list[Claimed], size: int, limits: BatchLimits) -> bool:
+    """Whether one more may join, with which the request would have so many bytes."""
     count = len(batch)
-    return (
-        count < limits.entries_max
-        and count < batch[0].company_max
-        and batch_bytes(bodies_bytes, count + 1) <= limits.bytes_max
-    )
+    return count < limits.entries_max and count < batch[0].company_max and size <= limits.bytes_max
 
 
 def free_followers(member: Claimed, joinable: Joinable) -> None:

@@ -5,8 +5,9 @@ rules were model-checked; ARCHITECTURE.md, "Lanes", says what goes wrong without
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import merge
+from operator import attrgetter
 from sys import maxsize
 
 from msgspec import Struct
@@ -74,25 +75,25 @@ class Window:
     def admit(self, claim: Claim, *, now: float) -> Leaving:
         """Take in a claim; returns what must be moved aside at once, or given back. `now` is monotonic."""
         leaving: Leaving = []
+        admitted: list[Claimed] = []
+        v1_room = -1 if claim.is_v1_due else self._limits.v1_max - self._v1  # others may have waited longer
         for entry, is_from_parked, is_behind in in_order(claim):
-            claimed = self._add(entry, is_from_parked=is_from_parked, now=now)
-            if is_from_parked:
-                if self._going_aside and self._is_blocked_by_parking(entry):
-                    leaving.append(self._send_aside(claimed, Released()))
-            elif (
-                is_behind
-                or (entry.call is not None and self._is_overflow(claim))
-                or (self._going_aside and self._is_blocked_by_parking(entry))
-            ):
-                leaving.append(self._send_aside(claimed, Parked()))
+            claimed = take_in_hand(entry, is_from_parked=is_from_parked, now=now)
+            admitted.append(claimed)
+            v1_room -= entry.call is not None
+            is_overflow = v1_room < 0 and entry.call is not None
+            is_blocked = self._going_aside > 0 and self._is_blocked_by_parking(entry)
+            if is_blocked or (not is_from_parked and (is_behind or is_overflow)):
+                leaving.append(self._send_aside(claimed, Released() if is_from_parked else Parked()))
             self._enter(claimed)
+        self._count(admitted, +1)
         return leaving
 
     def take_batch(self, limits: BatchLimits) -> list[Claimed]:
         """Put the oldest that may share a request in flight; empty if none may leave."""
         if not self._ready:
             return []
-        company_max = self._oldest_company()
+        company_max = self._oldest().company_max
         batch = form_batch(self._ready[company_max], limits)
         if not self._ready[company_max]:
             del self._ready[company_max]
@@ -143,11 +144,11 @@ class Window:
                 to_visit.extend(follower.followers)
         return sorted(leaving, key=lambda pair: pair[0].entry.seq)
 
-    def leave(self, settled: Iterable[Claimed]) -> None:
+    def leave(self, settled: Sequence[Claimed]) -> None:
         """The store has settled these: what waited for them may go."""
         lanes = self._lanes
+        self._count(settled, -1)
         for claimed in settled:
-            self._count(claimed, -1)
             for lane in claimed.entry.lanes:
                 queue = lanes[lane]
                 if len(queue) == 1:
@@ -162,42 +163,30 @@ class Window:
         """How the next batch stands."""
         if not self._ready:
             return NOTHING_READY
-        company_max = self._oldest_company()
-        queue = self._ready[company_max]
+        first = self._oldest()
+        queue = self._ready[first.company_max]
         is_full = len(queue) >= limits.entries_max or queue.bytes >= limits.bytes_max
-        return Ready(is_full or company_max < limits.entries_max, queue.first.claimed_at)
+        return Ready(is_full or first.company_max < limits.entries_max, first.claimed_at)
 
-    def _oldest_company(self) -> int:
-        """Which of the ready queues begins with what was accepted first."""
-        return min(self._ready, key=lambda company_max: self._ready[company_max].first.seq)
+    def _oldest(self) -> Claimed:
+        """Of the ready queues, of which there must be one, what was accepted first."""
+        return min([first for queue in self._ready.values() if (first := queue.first)], key=attrgetter("seq"))
 
     @property
     def has_v1(self) -> bool:
         return bool(self._ready_v1)
 
-    def _add(self, entry: Entry, *, is_from_parked: bool, now: float) -> Claimed:
-        claimed = Claimed(
-            entry=entry,
-            seq=entry.seq,
-            is_from_parked=is_from_parked,
-            claimed_at=now,
-            attempts=entry.attempts,
-            body=entry.body,
-            call=entry.call,
-            company_max=1 if entry.holds else maxsize,  # who failed alone fails nobody else again
-            has_failed=entry.holds > 0,
-        )
-        self._count(claimed, +1)
-        return claimed
-
     def _enter(self, claimed: Claimed) -> None:
         """Stand behind the last of each lane, and be the last."""
+        lanes = self._lanes
         for lane in claimed.entry.lanes:
-            queue = self._lanes.setdefault(lane, [])
-            if queue:
+            queue = lanes.get(lane)
+            if queue is None:
+                lanes[lane] = [claimed]
+            else:
                 queue[-1].followers.append(claimed)
                 claimed.waits_for += 1
-            queue.append(claimed)
+                queue.append(claimed)
         self._make_ready(claimed)
 
     def _make_ready(self, claimed: Claimed) -> None:
@@ -212,10 +201,6 @@ class Window:
         else:
             self._ready_v1.push(claimed)
 
-    def _is_overflow(self, claim: Claim) -> bool:
-        """Whether a call that leaves alone finds no room, or others of its kind that have waited longer."""
-        return claim.is_v1_due or self._v1 > self._limits.v1_max
-
     def _send_aside(self, claimed: Claimed, settlement: Settlement) -> tuple[Claimed, Settlement]:
         claimed.state = State.PARKING
         self._going_aside += 1
@@ -225,12 +210,29 @@ class Window:
         queues = (self._lanes.get(lane) for lane in entry.lanes)
         return any(queue and queue[-1].state is State.PARKING for queue in queues)
 
-    def _count(self, claimed: Claimed, sign: int) -> None:
-        self._entries[claimed.is_from_parked] += sign
-        self._bytes[claimed.is_from_parked] += sign * len(claimed.entry.body)
-        self._v1 += sign * (claimed.entry.call is not None)
-        if sign < 0 and claimed.state is State.PARKING:
-            self._going_aside -= 1
+    def _count(self, changed: Sequence[Claimed], sign: int) -> None:
+        """These come into hand, or leave it."""
+        for is_from_parked in (False, True):
+            sizes = [len(one.entry.body) for one in changed if one.is_from_parked is is_from_parked]
+            self._entries[is_from_parked] += sign * len(sizes)
+            self._bytes[is_from_parked] += sign * sum(sizes)
+        self._v1 += sign * sum([one.entry.call is not None for one in changed])
+        if sign < 0 and self._going_aside:
+            self._going_aside -= sum(one.state is State.PARKING for one in changed)
+
+
+def take_in_hand(entry: Entry, *, is_from_parked: bool, now: float) -> Claimed:
+    return Claimed(
+        entry=entry,
+        seq=entry.seq,
+        is_from_parked=is_from_parked,
+        claimed_at=now,
+        attempts=entry.attempts,
+        body=entry.body,
+        call=entry.call,
+        company_max=1 if entry.holds else maxsize,  # who failed alone fails nobody else again
+        has_failed=entry.holds > 0,
+    )
 
 
 def in_order(claim: Claim) -> Iterable[tuple[Entry, bool, bool]]:

@@ -30,19 +30,19 @@ class ReadyQueue:
             heappush(self._late, (claimed.seq, claimed))
 
     @property
-    def first(self) -> Claimed:
-        """The oldest. There must be one."""
+    def first(self) -> Claimed | None:
+        """The oldest."""
         in_order, late = self._in_order, self._late
-        if not late or (in_order and in_order[0].seq < late[0][0]):
-            return in_order[0]
-        return late[0][1]
+        if late and (not in_order or late[0][0] < in_order[0].seq):
+            return late[0][1]
+        return in_order[0] if in_order else None
 
     def pop(self) -> Claimed:
         """Take the oldest out. There must be one."""
         in_order, late = self._in_order, self._late
-        if not late or (in_order and in_order[0].seq < late[0][0]):
-            claimed = in_order.popleft()
-        else:
+        if late and (not in_order or late[0][0] < in_order[0].seq):
             _, claimed = heappop(late)
+        else:
+            claimed = in_order.popleft()
         self.bytes -= len(claimed.body)
         return claimed
