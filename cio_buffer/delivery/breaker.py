@@ -26,7 +26,7 @@ class Breaker:
         self._failed_at = -math.inf
         self._in_a_row = 0
         self._opened_at: float | None = None
-        self._held_until = -math.inf
+        self._held_until = self._newcomer_at = -math.inf
         self.retry_at = -math.inf
         """From when on what failed may be sent again."""
         self.failures = 0
@@ -45,13 +45,19 @@ class Breaker:
             return None
         return "credentials" if self.trouble in ("credentials_rejected", "forbidden") else "outage"
 
-    def wait_s(self, now: float) -> float:
-        """How long until anything may leave."""
-        return max(self._held_until - now, 0.0) if self.is_open else 0.0
+    def wait_s(self, now: float, *, has_newcomer: bool) -> float:
+        """How long until anything may leave.
+
+        `has_newcomer`: there is something that never failed. If the last probe was something that had failed before,
+        that says little: then the newcomer need not wait longer than after a first failure.
+        """
+        until = self._newcomer_at if has_newcomer else self._held_until
+        return max(until - now, 0.0) if self.is_open else 0.0
 
     def try_now(self, now: float) -> None:
         """Probe without waiting any longer."""
         self._held_until, self.retry_at = min(self._held_until, now), min(self.retry_at, now)
+        self._newcomer_at = min(self._newcomer_at, now)
 
     def passed(self, *, sent_at: float, now: float) -> float | None:
         """A request passed. Returns for how long everything had been held, if that is over now.
@@ -66,8 +72,11 @@ class Breaker:
         self._opened_at, self.failures, self.trouble = None, 0, None
         return held_s
 
-    def failed(self, verdict: Verdict, *, sent_at: float, now: float, jitter: float) -> None:
-        """A request failed, for upstream's sake or for our configuration's; or for its own, which nobody knows yet."""
+    def failed(self, verdict: Verdict, *, sent_at: float, now: float, jitter: float, is_suspect: bool) -> None:
+        """A request failed, for upstream's sake or for our configuration's; or for its own, which nobody knows yet.
+
+        `is_suspect`: what was in it had failed before.
+        """
         self._in_a_row += 1
         self.trouble = verdict.reason
         if sent_at >= self._failed_at:
@@ -78,4 +87,6 @@ class Breaker:
         if verdict.is_everybodys or self._in_a_row >= OPENS_AFTER:
             self._opened_at = now if self._opened_at is None else self._opened_at
         if self.is_open:
-            self._held_until = self.retry_at
+            self._held_until = self._newcomer_at = self.retry_at
+            if is_suspect and not verdict.is_everybodys:
+                self._newcomer_at = min(self.retry_at, now + self._backoff.wait_s(1, jitter))

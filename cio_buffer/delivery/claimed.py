@@ -24,7 +24,7 @@ class Claimed(Struct, eq=False, kw_only=True, weakref=False):
 
     `waits_for` counts, lane by lane, the entries next before it; `followers` are those next behind it. `company_max`
     is how many may share its next request: halved when a batch is refused and nobody knows whose fault it is.
-    `has_failed`: a request it was in met trouble that was not said to be its own.
+    `trouble`: what the last request it was in met, as a verdict's reason, if nobody knows whose it is; else "".
     """
 
     entry: Entry
@@ -38,7 +38,7 @@ class Claimed(Struct, eq=False, kw_only=True, weakref=False):
     waits_for: int = 0
     joined_by: int = 0
     company_max: int = maxsize
-    has_failed: bool = False
+    trouble: str = ""
     followers: list["Claimed"] = []
 
     @property

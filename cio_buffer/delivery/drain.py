@@ -196,7 +196,10 @@ class Drain:
 
     def _may_start(self, lease: Lease) -> bool:
         now = self._now()
-        return self.pacing.wait_s(now) == 0.0 and now + self._limits.request_timeout_s < lease.good_until
+        return self._wait_s(now) == 0.0 and now + self._limits.request_timeout_s < lease.good_until
+
+    def _wait_s(self, now: float) -> float:
+        return self.pacing.wait_s(now, has_newcomer=self._window.has_newcomer)
 
     def _next(self) -> list[Claimed]:
         """What leaves in the next request. Calls that leave alone take turns with batches."""
@@ -225,9 +228,9 @@ class Drain:
         """How long nothing can happen by itself: until a batch has lingered, the rate allows, or a lane comes due."""
         now = self._now()
         due_in_s = 0.0 if self._window.has_v1 else self._batch_due_in_s()
-        waits = [max(self.pacing.wait_s(now), due_in_s)]
+        waits = [max(self._wait_s(now), due_in_s)]
         if self._window.has_tried and not self._others_come_first():
-            waits.append(max(self.pacing.wait_s(now), self.pacing.retry_wait_s(now)))
+            waits.append(max(self._wait_s(now), self.pacing.retry_wait_s(now)))
         if self._next_due_at_ms is not None:
             waits.append(max((self._next_due_at_ms - self._now_ms()) / 1000, 0.0))
         if self._may_claim:
@@ -263,12 +266,11 @@ class Drain:
         """One request, from its sending until its entries are settled: until then it keeps its slot and its lanes."""
         try:
             reply = await self._transport.send(request)
-            first, is_trusted = batch[0], self.pacing.is_trusted
             verdicts = judge(
                 reply,
                 entries=len(batch),
-                is_v1=first.call is not None,
-                others_pass=first.has_failed and is_trusted,
+                is_v1=batch[0].call is not None,
+                trouble_before=batch[0].trouble if self.pacing.is_trusted else "",
                 now=self._clock.now(),
             )
             at = Circumstances(
@@ -294,7 +296,7 @@ class Drain:
                 leaving.append((claimed, TAKEN_IN))
                 continue
             claimed.attempts += not verdict.is_blameless
-            claimed.has_failed |= verdict.is_trouble
+            claimed.trouble = verdict.reason if verdict.is_trouble else ""
             outcome = self._retry.settle(claimed, verdict, at, jitter=self._chance.random())
             match outcome:
                 case HeldBack():
@@ -341,7 +343,8 @@ class Drain:
             sent_at=sent_at,
             now=self._now(),
             jitter=self._chance.random(),
-            is_suspect=len(batch) == 1 and batch[0].has_failed,
+            is_suspect=bool(batch[0].trouble),
+            is_alone=len(batch) == 1,
         )
         self.record.look_at_hold(self.pacing, reply)
         self._outbox.note_learnt(self.pacing.learnt())

@@ -126,6 +126,12 @@ class Window:
         return bool(self._ready or self._ready_v1)
 
     @property
+    def has_newcomer(self) -> bool:
+        """Whether what would leave next has never failed."""
+        queues = (*self._ready.values(), self._ready_v1)
+        return any(first is not None and not first.trouble for first in [queue.first for queue in queues])
+
+    @property
     def has_tried(self) -> bool:
         """Whether anything waits for `retry`."""
         return bool(self._tried)
@@ -231,7 +237,7 @@ def take_in_hand(entry: Entry, *, is_from_parked: bool, now: float) -> Claimed:
         body=entry.body,
         call=entry.call,
         company_max=1 if entry.holds else maxsize,  # who failed alone fails nobody else again
-        has_failed=entry.holds > 0,
+        trouble="held" if entry.holds else "",
     )
 
 

@@ -69,14 +69,17 @@ class Pacing:
 
     def state(self, now: float) -> State:
         if self._breaker.is_open:
-            return "open" if self._breaker.wait_s(now) else "probing"
+            return "open" if self._breaker.wait_s(now, has_newcomer=False) else "probing"
         return "ramping" if self._rate.is_ramping(now) else "closed"
 
-    def wait_s(self, now: float) -> float:
-        """How long until a request may leave: 0 now, infinite until one that is under way has ended."""
+    def wait_s(self, now: float, *, has_newcomer: bool = False) -> float:
+        """How long until a request may leave: 0 now, infinite until one that is under way has ended.
+
+        `has_newcomer`: there is something to send that never failed.
+        """
         if self.in_flight >= self.in_flight_limit:
             return math.inf
-        return max(self._breaker.wait_s(now), self._rate.wait_s(now))
+        return max(self._breaker.wait_s(now, has_newcomer=has_newcomer), self._rate.wait_s(now))
 
     def retry_wait_s(self, now: float) -> float:
         """How long until what failed may be sent again."""
@@ -84,7 +87,7 @@ class Pacing:
 
     def next_try_in_s(self, now: float) -> float | None:
         """While everything is held: how long until the next probe."""
-        return self._breaker.wait_s(now) if self.hold else None
+        return self._breaker.wait_s(now, has_newcomer=False) if self.hold else None
 
     def try_now(self, now: float) -> None:
         """Something was mended: probe without waiting any longer."""
@@ -101,17 +104,26 @@ class Pacing:
         self.in_flight -= 1
 
     def answered(
-        self, verdict: Verdict, *, sent_at: float, now: float, jitter: float, is_suspect: bool = False
+        self,
+        verdict: Verdict,
+        *,
+        sent_at: float,
+        now: float,
+        jitter: float,
+        is_suspect: bool = False,
+        is_alone: bool = False,
     ) -> None:
-        """Learn from a reply, when it comes.
-
-        `is_suspect`: to an entry alone that had failed before. That it fails once more says nothing about the others,
-        whoever's fault it is: with nothing else to send, it would else hold up whatever comes next.
-        """
+        """Learn from a reply, when it comes. `is_suspect`: to what had failed before; `is_alone`: to one entry."""
         if not verdict.is_trouble:
             self._passed(sent_at, now)
-        elif self._breaker.is_open or verdict.is_everybodys or not is_suspect:
-            self._failed(verdict, sent_at, now, jitter)
+            return
+        if is_suspect and is_alone and self.is_trusted and not verdict.is_everybodys:
+            return  # others have passed since it failed: it is its own trouble, and no news
+        if verdict.meaning is not Meaning.MISCONFIGURED and not self._breaker.is_open:
+            if verdict.status == 429:
+                self._rate.cut(now)
+            self._concurrency.refused(sent_at=sent_at, now=now)
+        self._breaker.failed(verdict, sent_at=sent_at, now=now, jitter=jitter, is_suspect=is_suspect)
 
     def learnt(self) -> bytes:
         """What to remember, for `recall`."""
@@ -138,10 +150,3 @@ class Pacing:
             self._concurrency.restart(now)
         self._rate.grow(now)
         self._concurrency.answered(sent_at=sent_at, now=now)
-
-    def _failed(self, verdict: Verdict, sent_at: float, now: float, jitter: float) -> None:
-        if verdict.meaning is not Meaning.MISCONFIGURED and not self._breaker.is_open:
-            if verdict.status == 429:
-                self._rate.cut(now)
-            self._concurrency.refused(sent_at=sent_at, now=now)
-        self._breaker.failed(verdict, sent_at=sent_at, now=now, jitter=jitter)

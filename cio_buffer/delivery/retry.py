@@ -92,7 +92,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
         """Perhaps somebody in the request is at fault: look for them in half the company, and alone hold them back."""
         if at.company > 1:
             return Again(min((at.company + 1) // 2, claimed.company_max))
-        if not at.is_its_own:
+        if not at.is_its_own or verdict.may_be_refused:
             return Again(claimed.company_max)
         if self._is_too_old(claimed, at):
             return dead("expired", verdict)

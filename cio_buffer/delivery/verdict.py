@@ -34,6 +34,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     `is_blameless`: upstream did not look at the entry, so its trouble says nothing about it and spends no attempt.
     `is_everybodys`: it would befall any request, so there is no need to see it again before everything is held.
+    `may_be_refused`: for MISCONFIGURED, whether the entry is at fault after all if others pass and it does not.
     `company_max`: for UNDECIDED, how many may share its next request.
     """
 
@@ -46,6 +47,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     retry_after_s: float = 0.0
     is_blameless: bool = False
     is_everybodys: bool = False
+    may_be_refused: bool = False
     company_max: int = 1
 
     @property
@@ -57,26 +59,39 @@ class Verdict(Struct, frozen=True, kw_only=True):
 DELIVERED = Verdict(meaning=Meaning.DELIVERED)
 
 
-def judge(reply: Reply, *, entries: int, is_v1: bool, others_pass: bool, now: float) -> Sequence[Verdict]:
+def judge(reply: Reply, *, entries: int, is_v1: bool, trouble_before: str, now: float) -> Sequence[Verdict]:
     """One verdict for each of the `entries` that were in the request, in order. `now` is Unix seconds.
 
-    `others_pass`: it failed before, and something else was taken in since.
+    `trouble_before`: for which reason it failed before, if something else was taken in since; else "".
     """
     status = reply.status
     if status is None:
         return [judge_trouble(reply.trouble or "torn")] * entries
-    if 200 <= status < 300:
-        return judge_success(reply, status, entries, is_v1=is_v1)
-    if status in MISCONFIGURED or 300 <= status < 400:
-        if status == 404 and is_v1 and others_pass:
-            return judge_refused(reply, status, entries)  # that call is for something that is gone
-        return [misconfigured(MISCONFIGURED.get(status, "redirected"), status, is_v1=is_v1)] * entries
     if status in (408, 425, 429) or status >= 500 or status < 200:
         return [unavailable(reply, status, now)] * entries
-    return judge_refused(reply, status, entries)
+    reason = misconfiguration(reply, status)
+    if not reason:
+        taken_in = status < 300
+        return judge_success(reply, status, entries, is_v1=is_v1) if taken_in else judge_refused(reply, status, entries)
+    may_be_refused = (status == 404 and is_v1) or (reason == "not_customer_io" and status >= 400)
+    if may_be_refused and reason == trouble_before:
+        return judge_refused(reply, status, entries)  # others pass: it is about something that is gone, or disliked
+    return [misconfigured(reason, status, may_be_refused=may_be_refused)] * entries
 
 
 MISCONFIGURED = {401: "credentials_rejected", 403: "forbidden", 404: "not_found"}
+
+
+def misconfiguration(reply: Reply, status: int) -> str:
+    """What our configuration, or whoever stands between, may have to do with this answer; "" for nothing.
+
+    Customer.io speaks JSON. A web page is a proxy's, a firewall's or a portal's, whatever its status says; only that
+    something is too large anybody may say.
+    """
+    if 300 <= status < 400:
+        return "redirected"
+    is_page = reply.body.lstrip()[:1] == b"<" and status != 413
+    return MISCONFIGURED.get(status, "not_customer_io" if is_page else "")
 
 
 def judge_trouble(trouble: Trouble) -> Verdict:
@@ -89,9 +104,7 @@ def judge_trouble(trouble: Trouble) -> Verdict:
 
 
 def judge_success(reply: Reply, status: int, entries: int, *, is_v1: bool) -> Sequence[Verdict]:
-    """Taken in, but for what is complained of; unless it was not Customer.io who said so."""
-    if reply.body.lstrip()[:1] == b"<":
-        return [misconfigured("not_customer_io", status, is_v1=is_v1)] * entries
+    """Taken in, but for what is complained of."""
     return [DELIVERED] * entries if is_v1 else judge_each(complaints(reply.body), status, entries)
 
 
@@ -145,11 +158,15 @@ def joined(words: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(filter(None, words)))[:MESSAGE_MAX_CHARACTERS]
 
 
-def misconfigured(reason: str, status: int, *, is_v1: bool) -> Verdict:
-    """A 403 may be a firewall's whim about one body, a v1 call's 404 about something that is gone: wait and see."""
-    is_everybodys = not (status == 403 or (status == 404 and is_v1))
+def misconfigured(reason: str, status: int, *, may_be_refused: bool) -> Verdict:
+    """All but a 401 may be a firewall's whim about one body, or about something that is gone: wait and see."""
     return Verdict(
-        meaning=Meaning.MISCONFIGURED, reason=reason, status=status, is_blameless=True, is_everybodys=is_everybodys
+        meaning=Meaning.MISCONFIGURED,
+        reason=reason,
+        status=status,
+        is_blameless=True,
+        is_everybodys=status == 401,
+        may_be_refused=may_be_refused,
     )
 
 

@@ -95,9 +95,10 @@ def _json() -> Processor:
 
 
 class FoldRepeats:
-    """Lets a warning through at once, then one a minute for each event name, with `repeated`: how many it stands for.
+    """Lets a warning through at once, then one a minute for each event name and reason.
 
-    Nothing is printed when a burst merely ends: what was held back is counted in that event's next line.
+    `repeated` says how many it stands for. Nothing is printed when a burst merely ends: what was held back is counted
+    in that event's next line.
     """
 
     def __init__(self, clock: Clock, every_s: float = FOLD_S) -> None:
@@ -110,7 +111,7 @@ class FoldRepeats:
     def __call__(self, _logger: object, _method: str, fields: Fields) -> Fields:
         if fields["level"] != "warning" and fields["event"] not in FOLDED_TOO:
             return fields
-        event, now = str(fields["event"]), self._clock.monotonic()
+        event, now = f"{fields['event']} {fields.get('reason', '')}", self._clock.monotonic()
         with self._lock:
             if event in self._last and now - self._last[event] < self._every_s:
                 self._held_back[event] = self._held_back.get(event, 0) + 1

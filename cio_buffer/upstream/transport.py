@@ -123,14 +123,14 @@ class TrackTransport:
             ) as response:
                 body = await read_up_to(response.content, REPLY_MAX_BYTES)
                 return Reply(status=response.status, body=body, retry_after=response.headers.get("Retry-After", ""))
-        except (TimeoutError, aiohttp.ClientError, ConnectionError) as problem:
+        except (TimeoutError, aiohttp.ClientError, ConnectionError, UnicodeError) as problem:
             return Reply(trouble=trouble_of(problem))
 
 
 def trouble_of(problem: Exception) -> Trouble:
     """What went wrong on the way. Only `timeout` and `torn` leave it open whether the request was taken in."""
     match problem:
-        case aiohttp.ClientConnectorDNSError():
+        case aiohttp.ClientConnectorDNSError() | UnicodeError():  # a name that no resolver could even be asked for
             return "dns"
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
             return "tls"

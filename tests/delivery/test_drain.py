@@ -147,8 +147,11 @@ async def test_whoever_fails_for_ever_holds_up_nobody_but_their_own_lanes(world:
     assert [n for n in world.api.taken if n % 10 == 1] == [1, 11, 21, 31]
 
 
-async def test_a_firewalls_403_for_one_body_holds_up_that_person_alone(world: World) -> None:
-    world.api.otherwise = lambda ops: Reply(status=403 if any(one["n"] == 5 for one in ops) else 200)
+@pytest.mark.parametrize(
+    "refusal", [Reply(status=403), Reply(status=302), Reply(status=404), Reply(status=200, body=b"<html>no</html>")]
+)
+async def test_a_firewall_that_refuses_one_body_holds_up_that_person_alone(world: World, refusal: Reply) -> None:
+    world.api.otherwise = lambda ops: refusal if any(one["n"] == 5 for one in ops) else Reply(status=200)
     await world.append(*(world.entry(n, f"id:{n % 10}") for n in range(40)))
     for _ in range(100):
         await world.step()
@@ -374,6 +377,23 @@ async def test_a_404_for_one_call_is_a_dead_letter_once_others_passed(world: Wor
     assert world.api.seen.count([1]) == 2  # once more than its verdict needed
 
 
+@pytest.mark.parametrize("status", [400, 405])
+async def test_a_web_page_that_refuses_everything_buries_nobody(world: World, status: int) -> None:
+    """A proxy's or a firewall's page is not Customer.io's word, until others pass."""
+    page = Reply(status=status, body=b"<html>Bad Request</html>")
+    world.api.otherwise = lambda _: page
+    await world.append(*(world.entry(n, f"id:{n}", v1=n % 2 == 0) for n in range(20)))
+    for _ in range(100):
+        await world.step()
+        world.clock.advance(10.0)
+    assert world.drain.pacing.trouble == "not_customer_io"
+    world.api.otherwise = lambda ops: page if any(one["n"] == 5 for one in ops) else Reply(status=200)
+    await world.until_idle()
+    (letter,) = await world.outbox.dead_letters()
+    assert json.loads(letter.body)["n"] == 5
+    assert sorted(world.api.taken) == [n for n in range(20) if n != 5]
+
+
 async def test_404_for_everything_holds_everything_and_buries_nobody(world: World) -> None:
     world.api.otherwise = lambda _: Reply(status=404)
     await world.append(*(world.entry(n, f"id:{n}", v1=True) for n in range(20)))
@@ -443,8 +463,9 @@ async def test_a_clock_that_jumps_makes_nobody_wait_and_nobody_hurry(world: Worl
     assert max(waits) <= 62  # the longest backoff, and a step
     assert 5 <= len(tries) <= 40
     await world.append(world.entry(3, "id:eve"))
+    world.clock.advance(1.0)
     await world.step()
-    assert 3 in world.api.taken
+    assert 3 in world.api.taken  # and who comes new waits no longer than after a first failure
     world.api.otherwise = lambda _: Reply(status=200)
     await world.until_idle()
 

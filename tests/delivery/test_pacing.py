@@ -272,3 +272,33 @@ def test_refusals_halve_it_once_for_all_that_were_under_way() -> None:
     assert concurrency.limit == 8
     concurrency.refused(sent_at=10.5, now=11.0)
     assert concurrency.limit == 4
+
+
+def test_after_what_had_failed_before_fails_again_a_newcomer_need_not_wait_long() -> None:
+    """With nothing else to send, one bad operation would else hold up whatever comes next for minutes."""
+    paced = pacing()
+    fail(paced, 0.0)
+    for now in range(1, 10):
+        paced.answered(UNAVAILABLE, sent_at=now, now=now, jitter=1.0, is_suspect=True)
+    assert paced.wait_s(9.0) == 60.0
+    assert paced.wait_s(9.0, has_newcomer=True) == 1.0
+    fail(paced, 10.0)  # so did the newcomer: it is not the suspect's fault
+    assert paced.wait_s(10.0, has_newcomer=True) == 60.0
+
+
+@pytest.mark.parametrize("verdict", [WRONG_KEY, THROTTLED])
+def test_a_newcomer_waits_like_everybody_for_what_befalls_everybody(verdict: Verdict) -> None:
+    paced = pacing()
+    for now in range(10):
+        paced.answered(verdict, sent_at=now, now=now, jitter=1.0, is_suspect=True)
+    assert paced.wait_s(9.0, has_newcomer=True) == paced.wait_s(9.0) == 60.0
+
+
+def test_that_a_known_culprit_fails_again_is_no_news() -> None:
+    """Others have passed since it first failed. With company it might be somebody else."""
+    paced = pacing()
+    for now in range(10):
+        paced.answered(UNAVAILABLE, sent_at=now, now=now, jitter=1.0, is_suspect=True, is_alone=True)
+    assert (paced.is_failing, paced.hold) == (False, None)
+    paced.answered(UNAVAILABLE, sent_at=10.0, now=10.0, jitter=1.0, is_suspect=True)
+    assert paced.is_failing

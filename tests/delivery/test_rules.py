@@ -152,7 +152,7 @@ ONE_OF_THREE = [Meaning.DELIVERED, Meaning.REFUSED, Meaning.DELIVERED]
     ],
 )
 def test_what_a_reply_means_for_each_of_three(reply: Reply, expected: list[Meaning]) -> None:
-    assert [verdict.meaning for verdict in judge(reply, entries=3, is_v1=False, others_pass=False, now=NOW)] == expected
+    assert [verdict.meaning for verdict in judge(reply, entries=3, is_v1=False, trouble_before="", now=NOW)] == expected
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_what_a_reply_means_for_each_of_three(reply: Reply, expected: list[Meani
     ],
 )
 def test_what_a_reply_means_for_a_call_that_left_alone(status: int, expected: Meaning) -> None:
-    (verdict,) = judge(Reply(status=status), entries=1, is_v1=True, others_pass=False, now=NOW)
+    (verdict,) = judge(Reply(status=status), entries=1, is_v1=True, trouble_before="", now=NOW)
     assert verdict.meaning is expected
 
 
@@ -176,13 +176,13 @@ def test_what_a_reply_means_for_a_call_that_left_alone(status: int, expected: Me
         (Reply(status=401), False, True),
         (Reply(status=401), True, True),
         (Reply(status=403), False, False),  # a firewall may mean one body
-        (Reply(status=404), False, True),
+        (Reply(status=404), False, False),
         (Reply(status=404), True, False),  # a segment may be gone
-        (Reply(status=301), True, True),
+        (Reply(status=301), True, False),
         (Reply(status=429), False, True),
         (Reply(status=503), False, False),
         (Reply(status=503, retry_after="5"), False, True),
-        (Reply(status=200, body=b"<html>"), True, True),
+        (Reply(status=200, body=b"<html>"), True, False),
         (Reply(trouble="dns"), True, True),
         (Reply(trouble="tls"), True, True),
         (Reply(trouble="connect"), True, False),
@@ -190,30 +190,49 @@ def test_what_a_reply_means_for_a_call_that_left_alone(status: int, expected: Me
     ],
 )
 def test_what_would_befall_any_request(reply: Reply, is_v1: bool, is_everybodys: bool) -> None:
-    (verdict,) = judge(reply, entries=1, is_v1=is_v1, others_pass=False, now=NOW)
+    (verdict,) = judge(reply, entries=1, is_v1=is_v1, trouble_before="", now=NOW)
     assert verdict.is_trouble
     assert verdict.is_everybodys is is_everybodys
 
 
-def test_a_404_for_one_call_is_its_own_once_others_passed_since() -> None:
-    (verdict,) = judge(Reply(status=404), entries=1, is_v1=True, others_pass=True, now=NOW)
-    assert verdict.meaning is Meaning.REFUSED
-    (verdict,) = judge(Reply(status=404), entries=1, is_v1=False, others_pass=True, now=NOW)
-    assert verdict.meaning is Meaning.MISCONFIGURED
+PAGE = b"<html>nginx</html>"
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_v1", "trouble_before", "expected"),
+    [
+        (Reply(status=404), True, "not_found", Meaning.REFUSED),
+        (Reply(status=404), True, "timeout", Meaning.MISCONFIGURED),  # it failed for another reason
+        (Reply(status=404), True, "held", Meaning.MISCONFIGURED),
+        (Reply(status=404), False, "not_found", Meaning.MISCONFIGURED),
+        (Reply(status=400, body=PAGE), False, "", Meaning.MISCONFIGURED),
+        (Reply(status=400, body=PAGE), False, "not_customer_io", Meaning.REFUSED),
+        (Reply(status=405, body=PAGE), True, "not_customer_io", Meaning.REFUSED),
+        (Reply(status=200, body=PAGE), True, "not_customer_io", Meaning.MISCONFIGURED),
+        (Reply(status=403, body=PAGE), True, "forbidden", Meaning.MISCONFIGURED),
+        (Reply(status=413, body=PAGE), True, "", Meaning.REFUSED),  # too large is too large, whoever says so
+    ],
+)
+def test_what_others_pass_and_one_does_not_is_its_own(
+    reply: Reply, is_v1: bool, trouble_before: str, expected: Meaning
+) -> None:
+    """A segment that is gone, a firewall that dislikes a body. Before others have passed, nobody knows."""
+    (verdict,) = judge(reply, entries=1, is_v1=is_v1, trouble_before=trouble_before, now=NOW)
+    assert verdict.meaning is expected
 
 
 def test_an_answer_that_was_cut_off_is_asked_for_again_in_smaller_parts_and_believed_for_one() -> None:
     cut_off = Reply(status=200, body=b'{"errors":[{"batch_index":1')
-    verdicts = judge(cut_off, entries=5, is_v1=False, others_pass=False, now=NOW)
+    verdicts = judge(cut_off, entries=5, is_v1=False, trouble_before="", now=NOW)
     assert {verdict.company_max for verdict in verdicts} == {3}
-    (verdict,) = judge(cut_off, entries=1, is_v1=False, others_pass=False, now=NOW)
+    (verdict,) = judge(cut_off, entries=1, is_v1=False, trouble_before="", now=NOW)
     assert verdict.meaning is Meaning.DELIVERED
 
 
 def test_a_207_that_names_nobody_is_halved() -> None:
-    verdicts = judge(Reply(status=207), entries=1_000, is_v1=False, others_pass=False, now=NOW)
+    verdicts = judge(Reply(status=207), entries=1_000, is_v1=False, trouble_before="", now=NOW)
     assert {verdict.company_max for verdict in verdicts} == {500}
-    (verdict,) = judge(Reply(status=207), entries=1, is_v1=False, others_pass=False, now=NOW)
+    (verdict,) = judge(Reply(status=207), entries=1, is_v1=False, trouble_before="", now=NOW)
     assert verdict.meaning is Meaning.REFUSED
 
 
@@ -222,7 +241,7 @@ def test_all_that_is_said_of_one_operation_is_kept() -> None:
         {"batch_index": 0, "reason": "required", "field": "name", "message": "first"},
         {"batch_index": 0, "reason": "invalid", "field": "name", "message": "second"},
     )
-    (verdict,) = judge(Reply(status=207, body=body), entries=1, is_v1=False, others_pass=False, now=NOW)
+    (verdict,) = judge(Reply(status=207, body=body), entries=1, is_v1=False, trouble_before="", now=NOW)
     assert (verdict.vendor_reason, verdict.field, verdict.message) == ("required; invalid", "name", "first; second")
 
 
@@ -238,7 +257,7 @@ def test_all_that_is_said_of_one_operation_is_kept() -> None:
     ],
 )
 def test_the_vendors_reason_is_found_in_any_of_its_shapes(body: bytes) -> None:
-    (verdict,) = judge(Reply(status=400, body=body), entries=1, is_v1=True, others_pass=False, now=NOW)
+    (verdict,) = judge(Reply(status=400, body=body), entries=1, is_v1=True, trouble_before="", now=NOW)
     assert verdict.message == "so sorry"
 
 

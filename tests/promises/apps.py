@@ -62,6 +62,16 @@ def mark_of(arrival: Arrival) -> str:
     raise AssertionError(f"whose is this? {arrival}")
 
 
+def out_of_order(apps: "Apps", marks: Iterable[str]) -> dict[str, list[str]]:
+    """The lanes in which these, each counted where it stands first, are not in the order in which they were said."""
+    said = {mark: place for place, mark in enumerate(apps.said)}
+    lanes: dict[str, list[str]] = {}
+    for mark in dict.fromkeys(marks):
+        for lane in apps.said[mark].lanes:
+            lanes.setdefault(lane, []).append(mark)
+    return {lane: told for lane, told in lanes.items() if told != sorted(told, key=said.__getitem__)}
+
+
 def marks_in_effect(sandbox: Sandbox) -> list[str]:
     """What was processed upstream, in its order; what was processed twice stands there twice."""
     return [mark_of(arrival) for arrival in sandbox.ledger.in_effect()]

@@ -5,6 +5,7 @@ import random
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from cio_buffer.clock import SystemClock
 from cio_buffer.sandbox import Faults, Ledger, Sandbox
 from tests.promises.apps import Apps
 from tests.support.process import SITE_ID, TRACK_KEY, Daemon
+from tests.support.stranger import Serve, Stranger
 
 LOG_SHOWN_CHARACTERS = 3_000
 
@@ -34,6 +36,16 @@ class Upstream(Sandbox):
 
     async def go_down(self) -> None:
         await self.stop()
+
+    @asynccontextmanager
+    async def replaced_by(self, serve: Serve) -> AsyncIterator[Stranger]:
+        """Somebody else answers at its address for as long as this lasts."""
+        await self.go_down()
+        try:
+            async with Stranger(serve, port=self.port) as stranger:
+                yield stranger
+        finally:
+            await self.come_up()
 
     def let_go(self) -> None:
         self._place.close()

@@ -181,15 +181,19 @@ async def test_keys_of_another_workspace_are_left_where_they_are(daemon: Daemon,
     assert marks_in_effect(upstream) == ["still"]
 
 
-@pytest.mark.parametrize(("status", "paused"), [(401, "credentials"), (302, "outage"), (404, "outage")])
+@pytest.mark.parametrize(
+    ("status", "trouble"),
+    [(401, "credentials_rejected"), (302, "redirected"), (404, "not_found"), (503, "unavailable")],
+)
 async def test_sighup_tries_at_once_whatever_it_waited_for(
-    daemon: Daemon, upstream: Upstream, status: int, paused: str
+    daemon: Daemon, upstream: Upstream, status: int, trouble: str
 ) -> None:
+    """Whether everything was held, or only the one that failed."""
     key_file(daemon).write_text(TRACK_KEY)
     await reload(daemon)
     upstream.faults.answer(status, path_prefix="/api/")
     assert await say(daemon, "ann", "waits") == 200
-    await daemon.until(lambda seen: seen["drain"]["paused"] == paused)
+    await daemon.until(lambda seen: seen["upstream"]["trouble"] == trouble)
     upstream.faults.clear()
     began = time.monotonic()
     assert (await reload(daemon))["keys"] == []

@@ -88,6 +88,18 @@ async def test_a_message_is_refused_by_script(call, faults, mode, status, path):
     assert (await call.send("POST", path, json=PUSH))[0] == 200
 
 
+async def test_a_message_is_blocked_by_script(call, faults, sandbox):
+    faults.block(lambda message: message.get("poison") is True, 403, body="<html>")
+    assert await call.send("POST", "/v1/send/push", json={**PUSH, "poison": True}) == (403, "<html>")
+    assert (await push(call))[1]["delivery_id"] == "delivery-1"  # the other was none
+
+
+async def test_an_answer_may_say_anything_of_a_message_that_was_taken_in(call, faults):
+    faults.answer(502, body="<html>", is_processed=True, requests=1)
+    assert await push(call) == (502, "<html>")
+    assert (await push(call))[1]["delivery_id"] == "delivery-2"
+
+
 @pytest.mark.parametrize("pieces", [[b"abcd", b"efgh", b"ij"], [b"abcd"], []])
 async def test_a_trickle_sends_an_answer_in_pieces(call, faults, session, clock, pieces):
     faults.answer(200, body=b"".join(pieces))

@@ -150,6 +150,70 @@ async def test_a_whole_batch_is_refused_for_one_operation_in_it(call, poison, sa
     assert (await call.batch(event("ann", "a")))[0] == 200
 
 
+async def test_an_answer_may_say_anything_of_what_was_processed(call, faults, sandbox, ledger):
+    """So it does whatever a proxy puts in its place, or a bug of Customer.io's."""
+    faults.answer(200, body='{"errors":[{"batch_i', is_processed=True, requests=1)
+    same = event("ann", "a", id="01J00000000000000000000001")
+    assert await call.batch(same, {"type": "person"}) == (200, '{"errors":[{"batch_i')
+    assert (await call.batch(same))[0] == 200
+    assert [arrival.outcome for arrival in ledger.arrivals] == ["lost_answer", "refused", "duplicate"]
+    assert len(sandbox.workspace.people.get(id="ann").events) == 1
+
+
+@pytest.mark.parametrize("status", [403, 500])
+async def test_a_block_meets_one_operation_and_whoever_rides_with_it(call, faults, sandbox, ledger, status):
+    faults.block(lambda operation: operation.get("name") == "poison", status, body="<html>")
+    assert await call.batch(event("ann", "a"), event("bob", "poison")) == (status, "<html>")
+    assert await call.entity(**event("bob", "poison")) == (status, "<html>")
+    assert (await call.send("POST", "/api/v1/customers/bob/events", json={"name": "poison"}))[0] == status
+    assert (await call.entity(**event("ann", "a")))[0] == 200
+    assert ledger.counts == {"faulted": 4, "taken": 1}
+    assert sandbox.workspace.people.get(id="bob") is None
+
+
+async def test_a_block_may_drop_the_connection(call, faults, ledger):
+    faults.block(lambda operation: operation.get("name") == "poison", None)
+    with pytest.raises(DROPPED):
+        await call.batch(event("ann", "a"), event("bob", "poison"))
+    assert (await call.batch(event("ann", "a")))[0] == 200
+    assert [request.status for request in ledger.requests] == [None, 200]
+
+
+async def test_it_is_known_what_is_still_to_come(call, faults, clock):
+    faults.answer(503, requests=1)
+    faults.delay(1.0, seconds=5)
+    assert faults.left == 2
+    await call.entity(**event("ann", "a"))
+    assert faults.left == 1
+    clock.advance(5)
+    await call.entity(**event("ann", "a"))
+    assert faults.left == 0
+
+
+async def test_a_changed_key_opens_and_the_one_before_no_more(call, sandbox):
+    assert (await call.entity(**event("ann", "a")))[0] == 200
+    sandbox.accept_key(site_id="site", track_api_key="new")
+    assert (await call.entity(**event("ann", "a")))[0] == 401
+    basic = {"Authorization": aiohttp.encode_basic_auth("site", "new")}
+    assert (await call.send("POST", "/api/v2/entity", json=event("ann", "a"), headers=basic))[0] == 200
+
+
+async def test_requests_under_way_are_counted_until_they_are_answered(session):
+    clock = StoppedClock()
+    faults = Faults(clock)
+    sandbox = Sandbox(clock, faults, Ledger())
+    call = Caller(session, await sandbox.start())
+    faults.delay(1.0, requests=1)
+    waiting = asyncio.create_task(call.entity(**event("ann", "a")))
+    await clock.is_asleep.wait()
+    assert sandbox.under_way == 1
+    await call.entity(**event("ann", "b"))
+    assert (sandbox.under_way, sandbox.under_way_max) == (1, 2)
+    await sandbox.stop()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert sandbox.under_way == 0
+
+
 async def test_a_delay_does_not_hold_up_the_stop(session):
     """The sandbox stops while it still owes an answer that would never come."""
     clock = StoppedClock()

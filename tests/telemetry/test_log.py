@@ -91,6 +91,12 @@ def test_a_level_silences_what_is_below_it(stream, clock, level, heard):
     assert len(lines(stream)) == heard
 
 
+def test_another_reason_is_no_repeat(logger, stream):
+    for reason in ("unavailable", "redirected", "unavailable"):
+        logger.warning("upstream.failing", reason=reason)
+    assert [line["reason"] for line in lines(stream)] == ["unavailable", "redirected"]
+
+
 def test_what_ends_a_warning_is_folded_like_it(logger, stream, clock):
     for _ in range(30):
         logger.warning("upstream.failing")
