@@ -21,6 +21,10 @@ BODY = (
 )
 """About 300 bytes."""
 
+BODY_BYTES = len(BODY % (0, 0))
+IN_EACH = b'"action":"event"'
+"""What each body has once, so that whoever gets a batch can count."""
+
 
 def entries() -> list[NewEntry]:
     """One event for each of some people, as the v1 door makes them."""

@@ -6,7 +6,7 @@ import sys
 import uvloop
 from aiohttp import web
 
-PATHS = {"answer": "/api/v1/customers/{id}/events", "sink": "/api/v2/batch", "send": "/v1/send/email"}
+PATHS = {"answer": "/api/v1/customers/{id}/events", "send": "/v1/send/email"}
 BODY_MAX_BYTES = 8_388_608
 
 

@@ -14,8 +14,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     pending_entries: int = 1_000_000
     memory_load_s: float = 20.0
     start_rounds: int = 5
-    drain_rounds: int = 3
-    drain_entries: int = 200_000
+    drain_rounds: int = 5
+    drain_entries: int = 400_000
+    lone_operations: int = 100
     sends: int = 3_000
     attached_sends: int = 100
 
@@ -28,8 +29,9 @@ QUICK = Plan(
     pending_entries=200_000,
     memory_load_s=5.0,
     start_rounds=3,
-    drain_rounds=1,
-    drain_entries=50_000,
+    drain_rounds=3,
+    drain_entries=100_000,
+    lone_operations=50,
     sends=500,
     attached_sends=20,
 )

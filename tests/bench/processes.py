@@ -1,10 +1,10 @@
-"""Other processes: what they use, and the two servers that ours is held against."""
+"""Other processes: what they use, and the servers that ours is held against or sends to."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -35,10 +35,20 @@ class Server(Struct, frozen=True):
     pid: int
 
 
-@contextmanager
-def bare(kind: Literal["answer", "sink", "send"]) -> Iterator[Server]:
+def bare(kind: Literal["answer", "send"]) -> AbstractContextManager[Server]:
     """One of the servers in `bare.py`, in a process of its own."""
-    command = [sys.executable, "-m", "tests.bench.bare", kind]
+    return serving("tests.bench.bare", kind)
+
+
+def sink() -> AbstractContextManager[Server]:
+    """The upstream in `sink.py`, in a process of its own."""
+    return serving("tests.bench.sink")
+
+
+@contextmanager
+def serving(module: str, *arguments: str) -> Iterator[Server]:
+    """A module that prints its address and serves."""
+    command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -13,10 +13,11 @@ class Failed(Exception):
 
 
 class Goal(Struct, frozen=True, kw_only=True):
-    """One of the three: a bound of the ratio of ours to the limit, or `ours_max` in the row's own unit."""
+    """One of the four: a bound of the ratio of ours to the limit, or one of ours in the row's own unit."""
 
     ratio_min: float | None = None
     ratio_max: float | None = None
+    ours_min: float | None = None
     ours_max: float | None = None
 
 
@@ -42,6 +43,8 @@ class Row(Struct, frozen=True, kw_only=True):
             return None
         if self.goal.ours_max is not None:
             return self.ours <= self.goal.ours_max
+        if self.goal.ours_min is not None:
+            return self.ours >= self.goal.ours_min
         if self.ratio is None:
             return False
         if self.goal.ratio_max is not None:
@@ -71,6 +74,11 @@ def compare(
     )
 
 
+def median_row(what: str, unit: str, ours: Sequence[float], goal: Goal | None = None) -> Row:
+    """A row of a median of rounds that is held against nothing else."""
+    return Row(what=what, unit=unit, ours=median(ours), goal=goal, rounds={"ours": ours})
+
+
 def table(rows: Sequence[Row]) -> str:
     """The rows as aligned text."""
     lines = [COLUMNS, *(cells(row) for row in rows)]
@@ -92,6 +100,8 @@ def wish(row: Row) -> str:
         return ""
     if row.goal.ours_max is not None:
         return f"at most {number(row.goal.ours_max)} {row.unit}"
+    if row.goal.ours_min is not None:
+        return f"at least {number(row.goal.ours_min)} {row.unit}"
     if row.goal.ratio_max is not None:
         return f"at most {row.goal.ratio_max:.0%}"
     return f"at least {row.goal.ratio_min:.0%}"
