@@ -40,8 +40,9 @@ from cio_buffer.upstream.transport import TrackTransport
 
 TRACK_URLS = {"us": "https://track.customer.io", "eu": "https://track-eu.customer.io"}
 APP_URLS = {"us": "https://api.customer.io", "eu": "https://api-eu.customer.io"}
-WINDOW_ENTRIES_MAX, WINDOW_BYTES_MAX = 16_000, 33_554_432
-"""What is in hand at most: 16 full requests, or 32 MiB, so that memory does not grow with the backlog."""
+WINDOW_ENTRIES_MAX, WINDOW_BYTES_MAX = 20_000, 33_554_432
+"""What is in hand at most: 16 full requests and what the next are chosen from, or 32 MiB, so that memory does not grow
+with the backlog."""
 
 REGION_UNKNOWN = "the region is not known; nothing was changed by asking"
 V1_WINDOW_MAX = 100

@@ -9,8 +9,8 @@ from cio_buffer.upstream.troubles import explained
 FULL_SOON_S = 3_600.0
 """An outbox that is full in less than this will not be looked at in time by chance."""
 
-V1_BEHIND_S = 60.0
-"""Calls that leave alone catch up after a burst; behind for longer, they are too many for the rate."""
+V1_BEHIND_S = 600.0
+"""Calls that leave alone catch up after a burst or an outage; behind for longer, they are too many for the rate."""
 
 STALE_HINT = (
     "no campaign starts any more for events older than 72 hours; "

@@ -5,7 +5,7 @@ from heapq import heappop, heappush
 from msgspec import Struct
 
 from cio_buffer.delivery.claimed import Claimed, State
-from cio_buffer.delivery.ready import ReadyQueue
+from cio_buffer.delivery.ready import ReadyQueue, like_of
 from cio_buffer.upstream.track import batch_bytes
 
 Joinable = list[tuple[int, Claimed]]
@@ -21,7 +21,7 @@ class BatchLimits(Struct, frozen=True, kw_only=True):
 
 
 def form_batch(ready: ReadyQueue, limits: BatchLimits) -> list[Claimed]:
-    """Take from `ready`, all of equal `company_max`, what leaves in one request, in order of acceptance.
+    """Take from `ready`, who are all alike, what leaves in one request, in order of acceptance.
 
     What waits only for entries of this very batch joins it behind them.
     """
@@ -65,6 +65,6 @@ def free_followers(member: Claimed, joinable: Joinable) -> None:
         if is_anonymous and not follower.is_anonymous:
             continue
         follower.joined_by += 1
-        is_like = follower.call is None and follower.company_max == member.company_max
+        is_like = follower.call is None and like_of(follower) == like_of(member)
         if follower.joined_by == follower.waits_for and is_like and follower.state is State.WAITING:
             heappush(joinable, (follower.seq, follower))

@@ -26,7 +26,7 @@ class Breaker:
         self._failed_at = -math.inf
         self._in_a_row = 0
         self._opened_at: float | None = None
-        self._held_until = self._newcomer_at = -math.inf
+        self._held_until = self._newcomer_at = self._asked_until = -math.inf
         self.retry_at = -math.inf
         """From when on what failed may be sent again."""
         self.failures = 0
@@ -55,9 +55,10 @@ class Breaker:
         return max(until - now, 0.0) if self.is_open else 0.0
 
     def try_now(self, now: float) -> None:
-        """Probe without waiting any longer."""
-        self._held_until, self.retry_at = min(self._held_until, now), min(self.retry_at, now)
-        self._newcomer_at = min(self._newcomer_at, now)
+        """Probe without waiting any longer; but as long as upstream asked us to."""
+        at = max(now, self._asked_until)
+        self._held_until, self.retry_at = min(self._held_until, at), min(self.retry_at, at)
+        self._newcomer_at = min(self._newcomer_at, at)
 
     def passed(self, *, sent_at: float, now: float) -> float | None:
         """A request passed. Returns for how long everything had been held, if that is over now.
@@ -83,10 +84,13 @@ class Breaker:
             self.failures += 1
             self._failed_at = now
             self.retry_at = now + self._backoff.wait_s(self.failures, jitter)
-        self.retry_at = max(self.retry_at, now + verdict.retry_after_s * (1 + RESUME_SPREAD * jitter))
+        asked_s = verdict.retry_after_s * (1 + RESUME_SPREAD * jitter)
+        self._asked_until = max(self._asked_until, now + asked_s)
+        self.retry_at = max(self.retry_at, self._asked_until)
         if verdict.is_everybodys or self._in_a_row >= OPENS_AFTER:
             self._opened_at = now if self._opened_at is None else self._opened_at
         if self.is_open:
             self._held_until = self._newcomer_at = self.retry_at
             if is_suspect and not verdict.is_everybodys:
-                self._newcomer_at = min(self.retry_at, now + self._backoff.wait_s(1, jitter))
+                soon = now + self._backoff.wait_s(1, jitter)
+                self._newcomer_at = max(min(self.retry_at, soon), self._asked_until)

@@ -43,6 +43,7 @@ class Concurrency:
         self._limit = 1.0
         self._usual_s = math.inf
         self._trial: Trial | None = None
+        self._most = 0
         self._begin(-math.inf)
 
     @property
@@ -63,6 +64,7 @@ class Concurrency:
     def started(self, in_flight: int) -> None:
         """A request leaves, with which so many are under way."""
         self._was_full |= in_flight >= self.limit
+        self._most = max(self._most, in_flight)
 
     def restart(self, now: float) -> None:
         """Begin with one again, after everything was held."""
@@ -80,15 +82,19 @@ class Concurrency:
             self._begin(now)
 
     def refused(self, *, sent_at: float, now: float) -> None:
-        """Upstream could not take a request. Those that were under way together count once."""
-        if sent_at < self._began:
+        """Upstream could not take a request. Those that were under way together count once.
+
+        Of one that was under way alone there cannot have been too many.
+        """
+        if sent_at < self._began or self._most <= 1:
             return
         self._goal = self._limit = max(REFUSED * self._limit, 1.0)
         self._trial = None
         self._begin(now)
 
     def _begin(self, now: float) -> None:
-        self._began, self._answers, self._latency_s, self._was_full = now, 0, 0.0, False
+        self._began, self._answers, self._latency_s = now, 0, 0.0
+        self._was_full, self._most = False, 0
 
     def _judge(self, latency_s: float) -> None:
         """Draw the conclusion from a round."""
@@ -98,7 +104,7 @@ class Concurrency:
                 self._limit, self._usual_s = trial.limit, latency_s
             else:
                 self._goal = self._limit
-        elif latency_s > max(SLOW * self._usual_s, FINE_S):
+        elif self._limit >= 2 and latency_s > max(SLOW * self._usual_s, FINE_S):  # of one there is no half to try
             self._trial = Trial(self._limit, latency_s)
             self._limit = max(self._limit / 2, 1.0)
         else:

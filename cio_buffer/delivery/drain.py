@@ -26,6 +26,12 @@ from cio_buffer.upstream.transport import Reply, Request, Transport
 CLAIM_ENTRIES_MAX = 2_000
 """How many are asked for at a time: while they are read, 0.7 µs each, the store's thread commits nothing."""
 
+SETTLED_MAX = 2_000
+"""How many settlements go in one commit: to park one entry takes 40 µs, and apps wait for their 200 meanwhile."""
+
+COMPANY_S = 1.0
+"""How long a batch with room waits for company from the store at most, while others are under way."""
+
 CLAIM_RETRY_S = 1.0
 TAKEN_IN = Delivered()
 
@@ -72,6 +78,7 @@ class Drain:
         self.in_flight_entries = self.in_flight_parked = 0
         self._v1_behind_since: float | None = None
         self._is_mended = False
+        self._batches_in_flight, self._batch_left_at = 0, -inf
         self.record = Record(clock, logger)
         outbox.watch(self._on_change)
 
@@ -152,7 +159,7 @@ class Drain:
         """Somebody else drains now. What is under way may still arrive, which makes repeats, never a wrong order."""
         self._lease = None
         self._window = Window(self._limits.window)
-        self.in_flight_entries = self.in_flight_parked = 0
+        self.in_flight_entries = self.in_flight_parked = self._batches_in_flight = 0
         self._on_change()
 
     async def _claim(self) -> None:
@@ -160,20 +167,21 @@ class Drain:
             self._lease = await self._outbox.acquire(now_ms=self._now_ms(), wait_max_ms=self._retry.wait_max_ms)
             self.pacing.recall(self._outbox.learnt())
         if self._is_mended:
-            self._is_mended = False
             await self._lease.bring_forward(latest_ms=self._now_ms())
+            self._is_mended = False
         if self._next_due_at_ms is not None and self._now_ms() >= self._next_due_at_ms:
             self._may_claim, self._next_due_at_ms = True, None
         while self._may_claim and (room := self._room()):
             self._may_claim = False
             claim = await self._lease.claim(room, now_ms=self._now_ms())
             self._is_at_end = claim.is_at_end
-            self._v1_behind_since = (self._v1_behind_since or self._now()) if claim.is_v1_due else None
+            is_v1_behind = claim.is_v1_due and not self.pacing.hold
+            self._v1_behind_since = (self._v1_behind_since or self._now()) if is_v1_behind else None
             self._may_claim |= bool(claim.main) and not claim.is_at_end
             self._next_due_at_ms = claim.next_due_at_ms
             leaving = self._window.admit(claim, now=self._now())
             if leaving:
-                self._spawn(self._settle_aside(leaving, self._lease))
+                self._spawn(self._write(leaving, self._lease))
 
     def _room(self) -> Room | None:
         """What to ask for at a time; None while what is in hand is enough."""
@@ -181,7 +189,11 @@ class Drain:
         has_parked = self._outbox.ledger().parked > 0
         if room.main_entries <= 0 and not (has_parked and room.parked_entries > 0):
             return None
-        return structs.replace(room, main_entries=min(room.main_entries, CLAIM_ENTRIES_MAX))
+        return structs.replace(
+            room,
+            main_entries=min(room.main_entries, CLAIM_ENTRIES_MAX),
+            parked_entries=min(room.parked_entries, CLAIM_ENTRIES_MAX),
+        )
 
     def _now(self) -> float:
         return self._clock.monotonic()
@@ -199,35 +211,41 @@ class Drain:
         return self._wait_s(now) == 0.0 and now + self._limits.request_timeout_s < lease.good_until
 
     def _wait_s(self, now: float) -> float:
-        return self.pacing.wait_s(now, has_newcomer=self._window.has_newcomer)
+        return self.pacing.wait_s(now, has_newcomer=self._only_newcomers())
+
+    def _only_newcomers(self) -> bool:
+        """While nothing passes, whatever nobody suspects is tried before the suspects."""
+        return self.pacing.is_failing and self._window.has_newcomer
 
     def _next(self) -> list[Claimed]:
         """What leaves in the next request. Calls that leave alone take turns with batches."""
+        only = self._only_newcomers()
         is_batch_due = self._batch_due_in_s() <= 0.0
-        if self._window.has_v1 and not (self._was_v1 and is_batch_due):
-            self._was_v1 = True
-            return [self._window.take_v1()]
-        self._was_v1 = False
-        return self._window.take_batch(self._limits.batch) if is_batch_due else []
+        self._was_v1 = self._window.has_v1(only_newcomers=only) and not (self._was_v1 and is_batch_due)
+        if self._was_v1:
+            return self._window.take_v1(only_newcomers=only)
+        return self._window.take_batch(self._limits.batch, only_newcomers=only) if is_batch_due else []
 
     def _batch_due_in_s(self) -> float:
         """When the next batch may leave: at once if it is full, else when it has waited long enough for company.
 
-        While the store has more than is in hand, company is sure to come: what is under way makes room for it.
+        While the store has more than is in hand, company is likely: batches under way make room for it.
         """
-        ready = self._window.ready_batch(self._limits.batch)
+        ready = self._window.ready_batch(self._limits.batch, only_newcomers=self._only_newcomers())
         if ready.since is None:
             return inf
         if ready.is_full or self._stop_at is not None:
             return 0.0
-        if self._flights and not self._is_at_end:
-            return inf
-        return max(ready.since + self._limits.linger_s - self._now(), 0.0)
+        due_at = ready.since + self._limits.linger_s
+        if self._batches_in_flight and not self._is_at_end:
+            due_at = max(due_at, self._batch_left_at + COMPANY_S)
+        return max(due_at - self._now(), 0.0)
 
     def _idle_s(self) -> float | None:
         """How long nothing can happen by itself: until a batch has lingered, the rate allows, or a lane comes due."""
         now = self._now()
-        due_in_s = 0.0 if self._window.has_v1 else self._batch_due_in_s()
+        has_v1 = self._window.has_v1(only_newcomers=self._only_newcomers())
+        due_in_s = 0.0 if has_v1 else self._batch_due_in_s()
         waits = [max(self._wait_s(now), due_in_s)]
         if self._window.has_tried and not self._others_come_first():
             waits.append(max(self._wait_s(now), self.pacing.retry_wait_s(now)))
@@ -244,12 +262,15 @@ class Drain:
         now = self._now()
         self.pacing.started(now)
         self._count_in_flight(batch, +1)
+        if batch[0].call is None:
+            self._batch_left_at = now
         self.order.sent([claimed.entry for claimed in batch])
         self._spawn(self._fly(batch, request_for(batch), lease, sent_at=now))
 
     def _count_in_flight(self, batch: Sequence[Claimed], sign: int) -> None:
         self.in_flight_entries += sign * len(batch)
         self.in_flight_parked += sign * sum(claimed.is_from_parked for claimed in batch)
+        self._batches_in_flight += sign * (batch[0].call is None)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -270,12 +291,14 @@ class Drain:
                 reply,
                 entries=len(batch),
                 is_v1=batch[0].call is not None,
-                trouble_before=batch[0].trouble if self.pacing.is_trusted else "",
+                trouble_before=batch[0].trouble if self.pacing.others_pass else "",
                 now=self._clock.now(),
             )
             at = Circumstances(
                 company=len(batch),
+                is_held=self.pacing.hold is not None,
                 is_its_own=not self._others_come_first(),
+                others_pass=self.pacing.others_pass,
                 now=self._steady.now(),
                 wall_now=self._clock.now(),
             )
@@ -296,12 +319,11 @@ class Drain:
                 leaving.append((claimed, TAKEN_IN))
                 continue
             claimed.attempts += not verdict.is_blameless
-            claimed.trouble = verdict.reason if verdict.is_trouble else ""
+            claimed.trouble = verdict.reason if verdict.casts_suspicion else claimed.trouble
             outcome = self._retry.settle(claimed, verdict, at, jitter=self._chance.random())
             match outcome:
                 case HeldBack():
                     aside.append((claimed, outcome))
-                    self.record.held_back(claimed.seq, verdict.reason)
                 case Again(company_max):
                     claimed.company_max = company_max
                     again.append(claimed)
@@ -314,13 +336,16 @@ class Drain:
             return
         for claimed, held in aside:
             leaving += self._window.park(claimed, held.until_ms, held.holds)
+            self.record.held_back(claimed.seq, claimed.trouble)
         self._window.give_back(again, is_tried=verdicts[0].is_trouble)
-        await self._settle_aside(leaving, lease)
+        await self._write(leaving, lease)
 
-    async def _settle_aside(self, leaving: Leaving, lease: Lease) -> None:
-        """Have settlements written, and only then let go of what they settle."""
-        if not leaving:
-            return
+    async def _write(self, leaving: Leaving, lease: Lease) -> None:
+        """Have settlements written, so many to a commit, and only then let go of what they settle."""
+        for start in range(0, len(leaving), SETTLED_MAX):
+            await self._write_together(leaving[start : start + SETTLED_MAX], lease)
+
+    async def _write_together(self, leaving: Leaving, lease: Lease) -> None:
         settled = [Settled(claimed.entry, outcome, claimed.attempts) for claimed, outcome in leaving]
         try:
             await lease.settle(settled, now_ms=self._now_ms())
@@ -347,6 +372,8 @@ class Drain:
             is_alone=len(batch) == 1,
         )
         self.record.look_at_hold(self.pacing, reply)
+        if self.pacing.hold:
+            self._v1_behind_since = None  # that is not the rate's doing
         self._outbox.note_learnt(self.pacing.learnt())
 
 

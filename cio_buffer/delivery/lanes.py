@@ -7,14 +7,13 @@ rules were model-checked; ARCHITECTURE.md, "Lanes", says what goes wrong without
 from collections import deque
 from collections.abc import Iterable, Sequence
 from heapq import merge
-from operator import attrgetter
 from sys import maxsize
 
 from msgspec import Struct
 
 from cio_buffer.delivery.batching import BatchLimits, form_batch
 from cio_buffer.delivery.claimed import Claimed, State
-from cio_buffer.delivery.ready import ReadyQueue
+from cio_buffer.delivery.ready import ReadyQueues
 from cio_buffer.outbox.contract import Claim, Room
 from cio_buffer.outbox.entry import Entry, Parked, Released, Settlement
 
@@ -51,8 +50,7 @@ class Window:
     def __init__(self, limits: WindowLimits) -> None:
         self._limits = limits
         self._lanes: dict[int, list[Claimed]] = {}  # in order; never empty
-        self._ready: dict[int, ReadyQueue] = {}  # by company_max; never empty
-        self._ready_v1 = ReadyQueue()
+        self._ready, self._ready_v1 = ReadyQueues(), ReadyQueues()
         self._tried: list[Claimed] = []
         self._entries = {True: 0, False: 0}  # by is_from_parked
         self._bytes = {True: 0, False: 0}
@@ -89,21 +87,24 @@ class Window:
         self._count(admitted, +1)
         return leaving
 
-    def take_batch(self, limits: BatchLimits) -> list[Claimed]:
+    def take_batch(self, limits: BatchLimits, *, only_newcomers: bool = False) -> list[Claimed]:
         """Put the oldest that may share a request in flight; empty if none may leave."""
-        if not self._ready:
+        queue = self._ready.next(only_newcomers=only_newcomers)
+        if queue is None:
             return []
-        company_max = self._oldest().company_max
-        batch = form_batch(self._ready[company_max], limits)
-        if not self._ready[company_max]:
-            del self._ready[company_max]
+        batch = form_batch(queue, limits)
+        self._ready.tidy(batch[0])
         return batch
 
-    def take_v1(self) -> Claimed:
-        """Put the oldest call that leaves alone in flight; there is one where `has_v1`."""
-        claimed = self._ready_v1.pop()
+    def take_v1(self, *, only_newcomers: bool = False) -> list[Claimed]:
+        """Put the oldest call that leaves alone in flight; empty if there is none."""
+        queue = self._ready_v1.next(only_newcomers=only_newcomers)
+        if queue is None:
+            return []
+        claimed = queue.pop()
+        self._ready_v1.tidy(claimed)
         claimed.state = State.IN_FLIGHT
-        return claimed
+        return [claimed]
 
     def give_back(self, batch: Iterable[Claimed], *, is_tried: bool) -> None:
         """What was in flight is to be sent again; where it was tried in vain, after all that was not, in `retry`."""
@@ -127,9 +128,8 @@ class Window:
 
     @property
     def has_newcomer(self) -> bool:
-        """Whether what would leave next has never failed."""
-        queues = (*self._ready.values(), self._ready_v1)
-        return any(first is not None and not first.trouble for first in [queue.first for queue in queues])
+        """Whether anything may leave that has not failed."""
+        return self._ready.has_newcomers or self._ready_v1.has_newcomers
 
     @property
     def has_tried(self) -> bool:
@@ -165,22 +165,17 @@ class Window:
                 follower.waits_for -= 1
                 self._make_ready(follower)
 
-    def ready_batch(self, limits: BatchLimits) -> Ready:
+    def ready_batch(self, limits: BatchLimits, *, only_newcomers: bool = False) -> Ready:
         """How the next batch stands."""
-        if not self._ready:
+        queue = self._ready.next(only_newcomers=only_newcomers)
+        if queue is None or (first := queue.first) is None:
             return NOTHING_READY
-        first = self._oldest()
-        queue = self._ready[first.company_max]
         is_full = len(queue) >= limits.entries_max or queue.bytes >= limits.bytes_max
         return Ready(is_full or first.company_max < limits.entries_max, first.claimed_at)
 
-    def _oldest(self) -> Claimed:
-        """Of the ready queues, of which there must be one, what was accepted first."""
-        return min([first for queue in self._ready.values() if (first := queue.first)], key=attrgetter("seq"))
-
-    @property
-    def has_v1(self) -> bool:
-        return bool(self._ready_v1)
+    def has_v1(self, *, only_newcomers: bool) -> bool:
+        """Whether a call that leaves alone may leave."""
+        return self._ready_v1.has_newcomers if only_newcomers else bool(self._ready_v1)
 
     def _enter(self, claimed: Claimed) -> None:
         """Stand behind the last of each lane, and be the last."""
@@ -200,10 +195,7 @@ class Window:
             return
         claimed.state = State.READY
         if claimed.call is None:
-            queue = self._ready.get(claimed.company_max)
-            if queue is None:
-                queue = self._ready[claimed.company_max] = ReadyQueue()
-            queue.push(claimed)
+            self._ready.push(claimed)
         else:
             self._ready_v1.push(claimed)
 

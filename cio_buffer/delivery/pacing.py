@@ -54,8 +54,8 @@ class Pacing:
         return self._breaker.failures > 0
 
     @property
-    def is_trusted(self) -> bool:
-        """Whether the last thing heard was good: what failed before has seen others pass since."""
+    def others_pass(self) -> bool:
+        """Whether the last thing heard was good: others have passed since whatever failed before."""
         return self._breaker.has_passed and not self._breaker.failures
 
     @property
@@ -117,7 +117,7 @@ class Pacing:
         if not verdict.is_trouble:
             self._passed(sent_at, now)
             return
-        if is_suspect and is_alone and self.is_trusted and not verdict.is_everybodys:
+        if is_suspect and is_alone and self.others_pass and verdict.casts_suspicion:
             return  # others have passed since it failed: it is its own trouble, and no news
         if verdict.meaning is not Meaning.MISCONFIGURED and not self._breaker.is_open:
             if verdict.status == 429:

@@ -5,6 +5,9 @@ import math
 BURST_S = 0.1
 """How much of a second's requests may leave at once after a rest. Any second sees at most 1.1 times the rate."""
 
+SENT_MIN = 0.5
+"""Of the learnt rate: where less than this was being sent, a 429 was hardly about our pace, and cuts that much less."""
+
 CUT = 0.7
 """What is left of a rate that was too much. Milder than a half: a 429 says "a little less", and costs a pause too."""
 
@@ -64,7 +67,7 @@ class Rate:
 
     def cut(self, now: float) -> None:
         """It was too much: what was really being sent, not what might have been."""
-        too_much = min(self._learnt_per_s, self._sent.per_s(now))
+        too_much = max(min(self._learnt_per_s, self._sent.per_s(now)), SENT_MIN * self._learnt_per_s)
         self._learnt_per_s = max(CUT * too_much, FLOOR * self._max_per_s)
 
     def ramp(self, now: float, for_s: float) -> None:

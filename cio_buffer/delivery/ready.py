@@ -2,6 +2,7 @@
 
 from collections import deque
 from heapq import heappop, heappush
+from sys import maxsize
 
 from cio_buffer.delivery.claimed import Claimed
 
@@ -46,3 +47,43 @@ class ReadyQueue:
             claimed = in_order.popleft()
         self.bytes -= len(claimed.body)
         return claimed
+
+
+class ReadyQueues:
+    """Each with its like: newcomers, those whose last request failed, those who may have less and less company."""
+
+    def __init__(self) -> None:
+        self._queues: dict[Like, ReadyQueue] = {}  # never empty
+
+    def __bool__(self) -> bool:
+        return bool(self._queues)
+
+    @property
+    def has_newcomers(self) -> bool:
+        """Whether there is anything that has not failed."""
+        return any(not has_failed for has_failed, _ in self._queues)
+
+    def push(self, claimed: Claimed) -> None:
+        like = like_of(claimed)
+        queue = self._queues.get(like)
+        if queue is None:
+            queue = self._queues[like] = ReadyQueue()
+        queue.push(claimed)
+
+    def next(self, *, only_newcomers: bool) -> ReadyQueue | None:
+        """The queue that begins with what was accepted first; only of newcomers if told so. None if there is none."""
+        queues = [queue for (has_failed, _), queue in self._queues.items() if not (only_newcomers and has_failed)]
+        return min(queues, key=lambda queue: queue.first.seq if queue.first else maxsize, default=None)
+
+    def tidy(self, taken: Claimed) -> None:
+        """Forget the queue from which this was taken, if it was the last."""
+        if not self._queues[like_of(taken)]:
+            del self._queues[like_of(taken)]
+
+
+Like = tuple[bool, int]
+"""Whether its last request failed, and how many may share its next."""
+
+
+def like_of(claimed: Claimed) -> Like:
+    return claimed.trouble != "", claimed.company_max

@@ -47,13 +47,16 @@ class Backoff(Struct, frozen=True, kw_only=True):
 class Circumstances(Struct, frozen=True, kw_only=True):
     """What else is known of a request when its reply comes.
 
-    `company`: how many entries were in it. `is_its_own`: nothing else failed just before, or nothing else is left to
-    try, so that the trouble of one that was alone is taken for its own. `now` is Unix seconds by a clock that never
-    jumps; `wall_now` is what the machine's own clock says.
+    `company`: how many entries were in it. `is_held`: everything was held, this was a probe. `is_its_own`: nothing
+    else failed just before, or nothing else is left to try, so that trouble is taken for its own. `others_pass`: the
+    last thing heard before was good. `now` is Unix seconds by a clock that never jumps; `wall_now` is what the
+    machine's own clock says.
     """
 
     company: int
+    is_held: bool
     is_its_own: bool
+    others_pass: bool
     now: float
     wall_now: float
 
@@ -80,22 +83,29 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
                 return Again(min(verdict.company_max, claimed.company_max))
             case Meaning.REFUSED:
                 return self._in_v1(claimed, verdict) or dead(verdict.reason, verdict)
-            case Meaning.MISCONFIGURED if verdict.is_everybodys:
-                return Again(claimed.company_max)  # our key is wrong, not the entry
             case Meaning.UNAVAILABLE | Meaning.AMBIGUOUS if self._is_too_old(claimed, at):
-                return dead("expired", verdict)
-            case Meaning.UNAVAILABLE if verdict.is_blameless:
-                return Again(claimed.company_max)
-        return self._apart(claimed, verdict, at, jitter)
-
-    def _apart(self, claimed: Claimed, verdict: Verdict, at: Circumstances, jitter: float) -> Outcome:
-        """Perhaps somebody in the request is at fault: look for them in half the company, and alone hold them back."""
+                return expired(verdict)
+        if not verdict.casts_suspicion:
+            return Again(claimed.company_max)
         if at.company > 1:
-            return Again(min((at.company + 1) // 2, claimed.company_max))
-        if not at.is_its_own or verdict.may_be_refused:
+            return self._in_less_company(claimed, at)
+        return self._alone(claimed, verdict, at, jitter)
+
+    def _in_less_company(self, claimed: Claimed, at: Circumstances) -> Again:
+        """Perhaps somebody in the request is at fault: look for them in half the company.
+
+        In an outage only when nothing else is left to try: else it would take all that waits apart.
+        """
+        is_looked_for = at.is_its_own or not at.is_held
+        return Again(min((at.company + 1) // 2, claimed.company_max) if is_looked_for else claimed.company_max)
+
+    def _alone(self, claimed: Claimed, verdict: Verdict, at: Circumstances, jitter: float) -> Outcome:
+        """Hold back who fails for their own sake; for what may be our configuration's, only once others pass."""
+        is_its_own = at.others_pass if verdict.meaning is Meaning.MISCONFIGURED else at.is_its_own
+        if not is_its_own or verdict.may_be_refused:
             return Again(claimed.company_max)
         if self._is_too_old(claimed, at):
-            return dead("expired", verdict)
+            return expired(verdict)
         holds = claimed.entry.holds + 1
         wait_s = max(self.backoff.wait_s(holds, jitter), verdict.retry_after_s)
         return HeldBack(int((at.now + wait_s) * 1000), holds)
@@ -121,3 +131,10 @@ def dead(reason: str, verdict: Verdict) -> DeadLetter:
         message=verdict.message,
         status=verdict.status,
     )
+
+
+def expired(verdict: Verdict) -> DeadLetter:
+    """Too old to be tried again. Where no answer came last, it says so: whoever replays it has to know."""
+    doubt = "; it may have been taken in" if verdict.meaning is Meaning.AMBIGUOUS else ""
+    message = verdict.message or ("" if verdict.status else f"no answer: {verdict.reason}{doubt}")
+    return DeadLetter(reason="expired", message=message, status=verdict.status)

@@ -55,6 +55,12 @@ class Verdict(Struct, frozen=True, kw_only=True):
         """Whether nothing is said about any entry: it is to be sent again, as it was."""
         return self.meaning in (Meaning.UNAVAILABLE, Meaning.AMBIGUOUS, Meaning.MISCONFIGURED)
 
+    @property
+    def casts_suspicion(self) -> bool:
+        """Whether an entry in the request may be at fault for the trouble."""
+        may_be_ours = self.meaning is Meaning.MISCONFIGURED or not self.is_blameless
+        return self.is_trouble and may_be_ours and not self.is_everybodys
+
 
 DELIVERED = Verdict(meaning=Meaning.DELIVERED)
 
@@ -76,7 +82,8 @@ def judge(reply: Reply, *, entries: int, is_v1: bool, trouble_before: str, now: 
     may_be_refused = (status == 404 and is_v1) or (reason == "not_customer_io" and status >= 400)
     if may_be_refused and reason == trouble_before:
         return judge_refused(reply, status, entries)  # others pass: it is about something that is gone, or disliked
-    return [misconfigured(reason, status, may_be_refused=may_be_refused)] * entries
+    wait_s = retry_after_s(reply.retry_after, now)
+    return [misconfigured(reason, status, may_be_refused=may_be_refused, wait_s=wait_s)] * entries
 
 
 MISCONFIGURED = {401: "credentials_rejected", 403: "forbidden", 404: "not_found"}
@@ -158,14 +165,15 @@ def joined(words: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(filter(None, words)))[:MESSAGE_MAX_CHARACTERS]
 
 
-def misconfigured(reason: str, status: int, *, may_be_refused: bool) -> Verdict:
+def misconfigured(reason: str, status: int, *, may_be_refused: bool, wait_s: float) -> Verdict:
     """All but a 401 may be a firewall's whim about one body, or about something that is gone: wait and see."""
     return Verdict(
         meaning=Meaning.MISCONFIGURED,
         reason=reason,
         status=status,
+        retry_after_s=wait_s,
         is_blameless=True,
-        is_everybodys=status == 401,
+        is_everybodys=status == 401 or wait_s > 0.0,
         may_be_refused=may_be_refused,
     )
 

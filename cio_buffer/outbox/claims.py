@@ -87,7 +87,8 @@ class Claims:
             roots = self._take(db, self._due_roots(db, is_v1=False, now_ms=now_ms, limit=entries_left), bytes_left)
             bytes_left -= sum(len(entry.body) for entry in roots)
             taken += roots
-            taken += self._follow(db, roots, entries_left - len(roots), bytes_left)
+            companions = [root for root in roots if not root.holds]  # who was held leaves alone
+            taken += self._follow(db, companions, entries_left - len(roots), bytes_left)
         return sorted(taken, key=lambda entry: entry.seq), is_v1_due
 
     def _has_parked(self) -> bool:

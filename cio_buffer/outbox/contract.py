@@ -89,7 +89,8 @@ class Lease(Protocol):
 
         The main lane comes in order of `seq`, each entry once. A parked entry comes once the main lane has been
         claimed past its `seq` and either it is due and first in each of its lanes, or each parked entry before it
-        in its lanes has been claimed; due ones in the order of their time.
+        in its lanes has been claimed; due ones in the order of their time. Nothing comes along with one that was held
+        for its own trouble: that leaves alone.
         Only committed entries are seen, and all settlements that were asked for before this claim.
         Raises OutboxUnavailable, with nothing claimed, when the store cannot be read.
         """

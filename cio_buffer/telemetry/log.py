@@ -111,7 +111,8 @@ class FoldRepeats:
     def __call__(self, _logger: object, _method: str, fields: Fields) -> Fields:
         if fields["level"] != "warning" and fields["event"] not in FOLDED_TOO:
             return fields
-        event, now = f"{fields['event']} {fields.get('reason', '')}", self._clock.monotonic()
+        event = f"{fields['event']} {fields.get('reason', fields.get('was', ''))}"
+        now = self._clock.monotonic()
         with self._lock:
             if event in self._last and now - self._last[event] < self._every_s:
                 self._held_back[event] = self._held_back.get(event, 0) + 1

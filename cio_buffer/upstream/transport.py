@@ -81,7 +81,11 @@ class TrackTransport:
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self.use_key(site_id, api_key)
-        self._timeout = aiohttp.ClientTimeout(total=request_timeout_s, sock_connect=connect_timeout_s)
+        self._timeout = aiohttp.ClientTimeout(
+            total=request_timeout_s,
+            connect=connect_timeout_s,  # the look-up of the name too, which the next does not bound
+            sock_connect=connect_timeout_s,
+        )
         self._session: aiohttp.ClientSession | None = None
 
     def use_key(self, site_id: str, api_key: str) -> None:

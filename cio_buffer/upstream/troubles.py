@@ -69,7 +69,8 @@ TROUBLES: dict[TroubleWord, Explained] = {
         "upstream.region (or track_url) and restart"
     ),
     "not_found": stays(
-        "there is no Track API at this address (404): mend upstream.track_url or upstream.region and restart"
+        "there is no Track API at this address (404), or nothing but a call for something that is gone was sent: if "
+        "the first, mend upstream.track_url or upstream.region and restart"
     ),
     "credentials_rejected": stays(
         "Customer.io rejects the site id or the Track key (401): nothing is lost, nothing leaves; put the right key "

@@ -60,7 +60,7 @@ async def test_what_waits_for_too_long_is_told_with_its_age():
 
 
 @pytest.mark.parametrize(
-    ("behind_s", "paused", "is_told"), [(59.0, None, False), (61.0, None, True), (61.0, "outage", False)]
+    ("behind_s", "paused", "is_told"), [(599.0, None, False), (601.0, None, True), (601.0, "outage", False)]
 )
 async def test_more_calls_that_leave_alone_than_may_leave(behind_s, paused, is_told):
     found = warnings(await seen(drain={"v1_behind_s": behind_s, "paused": paused}))

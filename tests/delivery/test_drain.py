@@ -512,7 +512,7 @@ async def test_while_there_is_more_a_batch_waits_to_be_full(tmp_path: Path) -> N
 
 
 async def test_whoever_mends_something_wakes_what_was_held_aside_too(world: World) -> None:
-    world.api.otherwise = lambda _: Reply(status=403)
+    world.api.otherwise = lambda _: Reply(status=500)
     await world.append(world.entry(1, "id:ann", v1=True))
     for _ in range(30):
         await world.step()
@@ -523,3 +523,48 @@ async def test_whoever_mends_something_wakes_what_was_held_aside_too(world: Worl
     world.drain.try_now()
     await world.step()
     assert world.api.taken == [1]
+
+
+async def test_probing_stays_gentle_whoever_comes_new(world: World) -> None:
+    """Newcomers are tried before those that failed, and the waits grow with each of them."""
+    world.api.otherwise = lambda _: Reply(status=503)
+    await world.append(*(world.entry(n, f"id:{n}") for n in range(300)))
+    for second in range(7_200):
+        if second % 60 == 0:
+            await world.append(world.entry(1_000 + second, f"id:{1_000 + second}"))
+        await world.step()
+        world.clock.advance(1.0)
+    assert len(world.api.seen) < 7_200 / 30 * 2 + 20  # full jitter up to 60 s
+    world.api.seen.clear()
+    world.api.otherwise = lambda _: Reply(status=200)
+    await world.until_idle()
+    assert len(world.api.seen) < 60  # and the outage has taken little apart
+
+
+async def test_one_that_was_held_before_is_no_busy_loop_when_the_network_goes(world: World) -> None:
+    world.api.will_answer(500)
+    await world.append(world.entry(1, "id:ann"))
+    await world.step()
+    await world.append(world.entry(2, "id:bob"))
+    await world.step()
+    world.api.otherwise = lambda _: Reply(trouble="connect")
+    for _ in range(1_000):
+        await world.step()
+        world.clock.advance(0.1)
+    assert len(world.api.seen) < 20
+    assert (world.drain.pacing.hold, world.drain.pacing.trouble) == ("outage", "connect")
+
+
+async def test_403_all_night_lets_nobody_die_of_age(tmp_path: Path) -> None:
+    world = await World(tmp_path, keep_trying_for_s=3_600).open()
+    world.api.otherwise = lambda _: Reply(status=403)
+    await world.append(*(world.entry(n, f"id:{n}") for n in range(20)))
+    for _ in range(3_600):
+        await world.step()
+        world.clock.advance(10.0)
+    assert world.outbox.ledger().entries == 20
+    assert world.drain.pacing.hold == "credentials"
+    world.api.otherwise = lambda _: Reply(status=200)
+    await world.until_idle()
+    assert world.outbox.ledger().delivered == 20
+    await world.close()

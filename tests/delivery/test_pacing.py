@@ -4,6 +4,7 @@ import heapq
 import math
 import random
 from collections.abc import Callable
+from statistics import median
 
 import pytest
 
@@ -152,7 +153,7 @@ def test_the_success_of_an_older_request_does_not_end_a_hold() -> None:
     fail(paced, 1.0, verdict=WRONG_KEY)
     paced.answered(DELIVERED, sent_at=0.5, now=1.1, jitter=1.0)
     assert paced.hold == "credentials"
-    assert not paced.is_trusted
+    assert not paced.others_pass
 
 
 @pytest.mark.parametrize("verdict", [WRONG_KEY, THROTTLED])
@@ -184,16 +185,31 @@ def test_retry_after_is_kept_and_resumed_from_at_different_moments(jitter: float
 
 def test_a_429_cuts_what_was_really_being_sent_and_answers_win_it_back() -> None:
     rate = Rate(100.0)
-    for n in range(50):
-        rate.spend(n / 25)  # 25 a second, of 100 that were allowed
+    for n in range(160):
+        rate.spend(n / 80)  # 80 a second, of 100 that were allowed
     rate.cut(2.0)
-    assert rate.learnt_per_s == pytest.approx(CUT * 25.0, rel=0.05)
+    assert rate.learnt_per_s == pytest.approx(CUT * 80.0, rel=0.05)
+    rate = Rate(100.0)
+    rate.spend(1.0)  # one
+    rate.cut(2.0)
+    assert rate.learnt_per_s == pytest.approx(CUT * 50.0)  # so much less was hardly about our pace
     before = rate.learnt_per_s
     for n in range(11):
         rate.grow(2.0 + n)
     assert rate.learnt_per_s == pytest.approx(before + 11.0, abs=1.0)
     rate.grow(10_000.0)
     assert rate.learnt_per_s < before + 13.0  # silence wins nothing
+
+
+def test_retry_after_is_kept_whoever_else_fails_and_whatever_is_mended() -> None:
+    paced = pacing()
+    later = Verdict(
+        meaning=Meaning.UNAVAILABLE, reason="throttled", status=429, is_everybodys=True, retry_after_s=120.0
+    )
+    fail(paced, 1.0, verdict=later, jitter=0.0)
+    paced.answered(UNAVAILABLE, sent_at=0.5, now=2.0, jitter=1.0, is_suspect=True)
+    paced.try_now(3.0)
+    assert paced.wait_s(3.0, has_newcomer=True) == paced.wait_s(3.0) == pytest.approx(118.0)
 
 
 def test_a_429_that_answers_a_probe_cuts_nothing_more() -> None:
@@ -258,6 +274,22 @@ def test_an_upstream_that_is_merely_slow_is_not_starved() -> None:
     assert limits[-1] == 64
 
 
+def test_quick_answers_among_slow_ones_do_not_keep_it_at_one() -> None:
+    """Calls that leave alone and batches take turns; of one request there is no half to try."""
+    chance = random.Random(3)
+    limits = learnt_limit(lambda in_flight, now: chance.choice([0.05, 0.4]), until=120.0, limit_max=16)
+    assert median(limits[-200:]) >= 8
+
+
+def test_the_refusal_of_a_lone_request_is_not_about_how_many_there_are() -> None:
+    """Else the first failures of an outage in quiet traffic would make the drain crawl afterwards."""
+    concurrency = Concurrency(16)
+    for now in range(3):
+        concurrency.started(1)
+        concurrency.refused(sent_at=now, now=now + 0.5)
+    assert concurrency.learnt == (16.0, 0.0)
+
+
 def test_refusals_cut_it_once_for_all_that_were_under_way() -> None:
     concurrency = Concurrency(16)
     concurrency.recall(16.0, 0.05)
@@ -267,9 +299,11 @@ def test_refusals_cut_it_once_for_all_that_were_under_way() -> None:
         for _ in range(concurrency.limit):
             concurrency.answered(sent_at=now, now=now + 0.05)
     assert concurrency.limit == 16
+    concurrency.started(16)
     for now in (10.0, 10.1, 10.2):
-        concurrency.refused(sent_at=9.5, now=now)
+        concurrency.refused(sent_at=9.9, now=now)
     assert concurrency.limit == 11
+    concurrency.started(11)
     concurrency.refused(sent_at=10.5, now=11.0)
     assert concurrency.limit == 7
 

@@ -287,8 +287,23 @@ WRONG_KEY = Verdict(meaning=Meaning.MISCONFIGURED, reason="credentials_rejected"
 LOST = Verdict(meaning=Meaning.AMBIGUOUS, reason="timeout")
 
 
-def at(company: int = 1, *, is_its_own: bool = True, now: float = NOW, wall_now: float = NOW) -> Circumstances:
-    return Circumstances(company=company, is_its_own=is_its_own, now=now, wall_now=wall_now)
+def at(
+    company: int = 1,
+    *,
+    is_its_own: bool = True,
+    others_pass: bool = True,
+    is_held: bool = False,
+    now: float = NOW,
+    wall_now: float = NOW,
+) -> Circumstances:
+    return Circumstances(
+        company=company,
+        is_held=is_held,
+        is_its_own=is_its_own,
+        others_pass=others_pass,
+        now=now,
+        wall_now=wall_now,
+    )
 
 
 @pytest.mark.parametrize(
@@ -296,7 +311,6 @@ def at(company: int = 1, *, is_its_own: bool = True, now: float = NOW, wall_now:
     [
         (Verdict(meaning=Meaning.UNDECIDED, company_max=4), 8, True, Again(4)),
         (WRONG_KEY, 1, True, Again(maxsize)),
-        (FIREWALL, 1, False, Again(maxsize)),
         (FIREWALL, 8, True, Again(4)),
         (FIREWALL, 1, True, HeldBack(int((NOW + 0.5) * 1000), 1)),
         (Verdict(meaning=Meaning.REFUSED, reason="refused"), 1, True, DeadLetter(reason="refused")),
@@ -312,6 +326,48 @@ def at(company: int = 1, *, is_its_own: bool = True, now: float = NOW, wall_now:
 def test_what_becomes_of_an_entry(verdict: Verdict, company: int, is_its_own: bool, expected: object) -> None:
     policy = RetryPolicy(backoff=BACKOFF, keep_trying_for_s=0)
     assert policy.settle(claimed(1), verdict, at(company, is_its_own=is_its_own), jitter=0.5) == expected
+
+
+ALL_NIGHT = at(others_pass=False)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "when", "expected"),
+    [
+        (FIREWALL, ALL_NIGHT, Again(maxsize)),  # while nothing passes it is no firewall's whim
+        (FIREWALL, at(7, others_pass=False), Again(4)),
+        (UNAVAILABLE, at(7, is_held=True), Again(4)),  # nothing else is left to try
+        (UNAVAILABLE, at(7, is_held=True, is_its_own=False), Again(maxsize)),  # an outage takes nothing apart
+        (Verdict(meaning=Meaning.UNAVAILABLE, is_everybodys=True), at(7), Again(maxsize)),
+        (Verdict(meaning=Meaning.MISCONFIGURED, is_blameless=True, may_be_refused=True), at(), Again(maxsize)),
+    ],
+)
+def test_what_becomes_of_an_entry_when_there_is_more_to_know(
+    verdict: Verdict, when: Circumstances, expected: object
+) -> None:
+    policy = RetryPolicy(backoff=BACKOFF, keep_trying_for_s=0)
+    assert policy.settle(claimed(1), verdict, when, jitter=0.5) == expected
+
+
+def test_nobody_dies_of_age_for_what_may_be_our_configurations() -> None:
+    policy = RetryPolicy(backoff=BACKOFF, keep_trying_for_s=1.0)
+    late = at(others_pass=False, now=NOW + 10, wall_now=NOW + 10)
+    assert policy.settle(claimed(1), FIREWALL, late, jitter=0.5) == Again(maxsize)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "message", "status"),
+    [
+        (UNAVAILABLE, "", 503),
+        (LOST, "no answer: timeout; it may have been taken in", None),
+        (Verdict(meaning=Meaning.UNAVAILABLE, reason="connect", is_blameless=True), "no answer: connect", None),
+    ],
+)
+def test_who_dies_of_age_says_what_they_last_met(verdict: Verdict, message: str, status: int | None) -> None:
+    policy = RetryPolicy(backoff=BACKOFF, keep_trying_for_s=1.0)
+    late = at(now=NOW + 10, wall_now=NOW + 10)
+    letter = policy.settle(claimed(1), verdict, late, jitter=0.5)
+    assert letter == DeadLetter(reason="expired", message=message, status=status)
 
 
 def test_who_is_held_again_waits_longer_and_at_least_as_long_as_it_was_asked_to() -> None:
