@@ -19,7 +19,7 @@ from cio_buffer.delivery.retry import Again, Circumstances, HeldBack, InV1, Retr
 from cio_buffer.delivery.verdict import DELIVERED, Verdict, judge
 from cio_buffer.errors import LeaseLost, OutboxUnavailable
 from cio_buffer.outbox.contract import Lease, Outbox, Room
-from cio_buffer.outbox.entry import Delivered, Settled
+from cio_buffer.outbox.entry import Delivered, Parked, Settled
 from cio_buffer.upstream.track import batch_request, v1_request
 from cio_buffer.upstream.transport import Reply, Request, Transport
 
@@ -267,6 +267,9 @@ class Drain:
         self.order.sent([claimed.entry for claimed in batch])
         self._spawn(self._fly(batch, request_for(batch), lease, sent_at=now))
 
+    def _jitter(self) -> float:
+        return self._chance.random()
+
     def _count_in_flight(self, batch: Sequence[Claimed], sign: int) -> None:
         self.in_flight_entries += sign * len(batch)
         self.in_flight_parked += sign * sum(claimed.is_from_parked for claimed in batch)
@@ -299,6 +302,7 @@ class Drain:
                 is_held=self.pacing.hold is not None,
                 is_its_own=not self._others_come_first(),
                 others_pass=self.pacing.others_pass,
+                is_crowded=self._window.is_crowded,
                 now=self._steady.now(),
                 wall_now=self._clock.now(),
             )
@@ -320,7 +324,7 @@ class Drain:
                 continue
             claimed.attempts += not verdict.is_blameless
             claimed.trouble = verdict.reason if verdict.casts_suspicion else claimed.trouble
-            outcome = self._retry.settle(claimed, verdict, at, jitter=self._chance.random())
+            outcome = self._retry.settle(claimed, verdict, at, jitter=self._jitter())
             match outcome:
                 case HeldBack():
                     aside.append((claimed, outcome))
@@ -334,8 +338,10 @@ class Drain:
                     leaving.append((claimed, outcome))
         if lease is not self._lease:
             return
+        if again and verdicts[0].casts_suspicion and (held := self._retry.make_room(batch[0], at, self._jitter())):
+            aside.append((batch[0], held))
         for claimed, held in aside:
-            leaving += self._window.park(claimed, held.until_ms, held.holds)
+            leaving += self._window.park(claimed, Parked(held.until_ms, held.holds, claimed.trouble))
             self.record.held_back(claimed.seq, claimed.trouble)
         self._window.give_back(again, is_tried=verdicts[0].is_trouble)
         await self._write(leaving, lease)
@@ -367,7 +373,7 @@ class Drain:
             verdict,
             sent_at=sent_at,
             now=self._now(),
-            jitter=self._chance.random(),
+            jitter=self._jitter(),
             is_suspect=bool(batch[0].trouble),
             is_alone=len(batch) == 1,
         )

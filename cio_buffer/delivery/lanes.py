@@ -107,8 +107,13 @@ class Window:
         return [claimed]
 
     def give_back(self, batch: Iterable[Claimed], *, is_tried: bool) -> None:
-        """What was in flight is to be sent again; where it was tried in vain, after all that was not, in `retry`."""
+        """What was in flight is to be sent again; where it was tried in vain, after all that was not, in `retry`.
+
+        What has gone aside meanwhile, behind another of the batch, stays there.
+        """
         for claimed in batch:
+            if claimed.state is State.PARKING:
+                continue
             claimed.state = State.WAITING
             if is_tried and not claimed.waits_for:
                 self._tried.append(claimed)
@@ -120,6 +125,11 @@ class Window:
         tried, self._tried = self._tried, []
         for claimed in tried:
             self._make_ready(claimed)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether what is in hand keeps everybody else out."""
+        return self._entries[False] >= self._limits.entries_max or self._bytes[False] >= self._limits.bytes_max
 
     @property
     def has_untried(self) -> bool:
@@ -136,12 +146,12 @@ class Window:
         """Whether anything waits for `retry`."""
         return bool(self._tried)
 
-    def park(self, claimed: Claimed, due_at_ms: int, holds: int) -> Leaving:
-        """Move an entry aside until then, and with it all that waits for it, also indirectly.
+    def park(self, claimed: Claimed, wish: Parked) -> Leaving:
+        """Move an entry aside, and with it all that waits for it, also indirectly.
 
         They go on closing their lanes until `leave`, when the store has them aside.
         """
-        leaving = [self._send_aside(claimed, Parked(due_at_ms, holds))]
+        leaving = [self._send_aside(claimed, wish)]
         to_visit = deque(claimed.followers)
         while to_visit:
             follower = to_visit.popleft()
@@ -229,7 +239,7 @@ def take_in_hand(entry: Entry, *, is_from_parked: bool, now: float) -> Claimed:
         body=entry.body,
         call=entry.call,
         company_max=1 if entry.holds else maxsize,  # who failed alone fails nobody else again
-        trouble="held" if entry.holds else "",
+        trouble=entry.held_for,
     )
 
 

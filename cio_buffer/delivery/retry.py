@@ -49,14 +49,15 @@ class Circumstances(Struct, frozen=True, kw_only=True):
 
     `company`: how many entries were in it. `is_held`: everything was held, this was a probe. `is_its_own`: nothing
     else failed just before, or nothing else is left to try, so that trouble is taken for its own. `others_pass`: the
-    last thing heard before was good. `now` is Unix seconds by a clock that never jumps; `wall_now` is what the
-    machine's own clock says.
+    last thing heard before was good. `is_crowded`: nobody else can be let in. `now` is Unix seconds by a clock that
+    never jumps; `wall_now` is what the machine's own clock says.
     """
 
     company: int
     is_held: bool
     is_its_own: bool
     others_pass: bool
+    is_crowded: bool
     now: float
     wall_now: float
 
@@ -102,13 +103,22 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     def _alone(self, claimed: Claimed, verdict: Verdict, at: Circumstances, jitter: float) -> Outcome:
         """Hold back who fails for their own sake; for what may be our configuration's, only once others pass."""
         is_its_own = at.others_pass if verdict.meaning is Meaning.MISCONFIGURED else at.is_its_own
-        if not is_its_own or verdict.may_be_refused:
-            return Again(claimed.company_max)
-        if self._is_too_old(claimed, at):
+        if not is_its_own:
+            return self.make_room(claimed, at, jitter) or Again(claimed.company_max)
+        if self._is_too_old(claimed, at) and not verdict.may_be_refused:
             return expired(verdict)
+        return self._hold(claimed, at, jitter)
+
+    def make_room(self, claimed: Claimed, at: Circumstances, jitter: float) -> HeldBack | None:
+        """Hold back the first of a request that failed, where nothing else is left to try and nobody can be let in.
+
+        One person's many operations would else keep everybody waiting until the culprit among them is found.
+        """
+        return self._hold(claimed, at, jitter) if at.is_crowded and at.is_its_own else None
+
+    def _hold(self, claimed: Claimed, at: Circumstances, jitter: float) -> HeldBack:
         holds = claimed.entry.holds + 1
-        wait_s = max(self.backoff.wait_s(holds, jitter), verdict.retry_after_s)
-        return HeldBack(int((at.now + wait_s) * 1000), holds)
+        return HeldBack(int((at.now + self.backoff.wait_s(holds, jitter)) * 1000), holds)
 
     def _is_too_old(self, claimed: Claimed, at: Circumstances) -> bool:
         return 0 < self.keep_trying_for_s < at.age_s(claimed.entry.accepted_at_ms)

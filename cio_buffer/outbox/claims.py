@@ -166,11 +166,11 @@ class Claims:
         newly = [
             (one, wish)
             for one in main
-            if isinstance(wish := one.settlement, Parked) and tables.park(db, one.entry, one.attempts, wish.holds)
+            if isinstance(wish := one.settlement, Parked) and tables.park(db, one.entry, one.attempts, wish)
         ]
         again = [(one, wish) for one in parked if isinstance(wish := one.settlement, Parked)]
         self._store.counts["parked"] += len(newly)
         for one, wish in again:
-            tables.remember_tries(db, one.entry.seq, one.attempts, wish.holds)
+            tables.remember_tries(db, one.entry.seq, one.attempts, wish)
         for one, wish in (*newly, *again):
             tables.schedule(db, one.entry, wish.due_at_ms, now_ms)

@@ -73,7 +73,8 @@ def unpack_calls(packed: bytes) -> list[AppCall]:
 class Entry(Struct, frozen=True, kw_only=True, gc=False):
     """A stored operation, in the hands of the drain. `seq` orders it; `attempts` counts requests it was in.
 
-    `holds` says how often it was held for its own trouble; only of what comes from among the parked it can be above 0.
+    `holds` says how often it was held for its own trouble, `held_for` which that was; only what comes from among the
+    parked has any.
     """
 
     seq: int
@@ -86,6 +87,7 @@ class Entry(Struct, frozen=True, kw_only=True, gc=False):
     traceparent: str | None
     body: bytes
     holds: int = 0
+    held_for: str = ""
 
 
 class Delivered(Struct, frozen=True):
@@ -115,6 +117,7 @@ class Parked(Struct, frozen=True):
 
     due_at_ms: int | None = None
     holds: int = 0
+    held_for: str = ""
 
 
 class Released(Struct, frozen=True):

@@ -69,6 +69,7 @@ def remember_calls(db: Database) -> None:
 def outlast_bad_days(db: Database) -> None:
     """How often an entry was held, why Customer.io refused it, and what we have learnt of Customer.io."""
     db.execute("ALTER TABLE parked ADD COLUMN holds INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE parked ADD COLUMN held_for TEXT NOT NULL DEFAULT ''")
     db.execute("ALTER TABLE dead ADD COLUMN vendor_reason TEXT NOT NULL DEFAULT ''")  # theirs; `reason` is ours
     db.execute("ALTER TABLE ledger ADD COLUMN learnt BLOB NOT NULL DEFAULT x''")
 

@@ -12,7 +12,7 @@ from operator import attrgetter
 
 from msgspec import structs
 
-from cio_buffer.outbox.entry import Entry, NewEntry, unpack_lanes
+from cio_buffer.outbox.entry import Entry, NewEntry, Parked, unpack_lanes
 
 INSERT_COLUMNS = ("seq", "lanes", "kind", "accepted_at_ms", "route", "call", "traceparent", "body")
 MOVED_COLUMNS = (
@@ -64,16 +64,17 @@ def read_main(db: sqlite3.Connection, *, after: int, limit: int, max_bytes: int)
 def read_parked(db: sqlite3.Connection, seqs: Iterable[int]) -> list[Entry]:
     """Those of `seqs` that are parked, ascending."""
     rows = db.execute(
-        f"SELECT holds, {ENTRY_COLUMNS} FROM parked WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
+        f"""SELECT holds, held_for, {ENTRY_COLUMNS} FROM parked
+            WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq""",
         (json_list(seqs),),
     )
-    return [read_held(holds, row) for holds, *row in rows]
+    return [read_held(holds, held_for, row) for holds, held_for, *row in rows]
 
 
-def read_held(holds: int, row: Sequence[object]) -> Entry:
+def read_held(holds: int, held_for: str, row: Sequence[object]) -> Entry:
     """One row of ENTRY_COLUMNS, and what only a parked entry has: the main lane's pays nothing for it."""
     entry = read_entry(row)
-    return structs.replace(entry, holds=holds) if holds else entry
+    return structs.replace(entry, holds=holds, held_for=held_for) if holds else entry
 
 
 def read_entry(row: Sequence[object]) -> Entry:
@@ -112,21 +113,22 @@ def consecutive_runs(seqs: Sequence[int]) -> Iterator[tuple[int, int]]:
             start = end
 
 
-def park(db: sqlite3.Connection, entry: Entry, attempts: int, holds: int) -> int:
+def park(db: sqlite3.Connection, entry: Entry, attempts: int, wish: Parked) -> int:
     """Move one entry of the main lane aside, without a time; returns 1, or 0 if it was not there."""
     moved = db.execute(
         f"INSERT INTO parked ({MOVED_COLUMNS}) SELECT {MOVED_COLUMNS} FROM event WHERE seq = ?", (entry.seq,)
     ).rowcount
     if moved:
-        remember_tries(db, entry.seq, attempts, holds)
+        remember_tries(db, entry.seq, attempts, wish)
         db.executemany("INSERT INTO parked_lane VALUES (?, ?)", [(lane, entry.seq) for lane in entry.lanes])
         db.execute("DELETE FROM event WHERE seq = ?", (entry.seq,))
     return moved
 
 
-def remember_tries(db: sqlite3.Connection, seq: int, attempts: int, holds: int) -> None:
-    """Write down how often a parked entry was in a request, and how often it was held."""
-    db.execute("UPDATE parked SET attempts = ?, holds = ? WHERE seq = ?", (attempts, holds, seq))
+def remember_tries(db: sqlite3.Connection, seq: int, attempts: int, wish: Parked) -> None:
+    """Write down how often a parked entry was in a request, how often it was held, and for what."""
+    tries = (attempts, wish.holds, wish.held_for, seq)
+    db.execute("UPDATE parked SET attempts = ?, holds = ?, held_for = ? WHERE seq = ?", tries)
 
 
 def delete_parked(db: sqlite3.Connection, entry: Entry) -> int:

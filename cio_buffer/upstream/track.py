@@ -99,60 +99,45 @@ class Complaint(Struct, frozen=True):
     message: str = ""
 
 
-class RawComplaint(Struct, frozen=True):
-    """As it comes: any part may be missing or of another kind."""
-
-    batch_index: object = None
-    reason: object = None
-    field: object = None
-    message: object = None
-    detail: object = None
-
-
-class RawMeta(Struct, frozen=True):
-    error: object = None
-    errors: list[object] = []
-
-
-class RawReply(Struct, frozen=True):
-    errors: list[RawComplaint | str] = []
-    meta: RawMeta | None = None
-
-
-REPLY = msgspec.json.Decoder(RawReply)
 MESSAGE_MAX_CHARACTERS = 1_000
 COMPLAINTS_MAX = 10_000
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def complaints(body: bytes) -> list[Complaint] | None:
-    """Read what an answer complains of, in any of the vendor's shapes.
+    """Read what an answer complains of, in any of the vendor's shapes, or in what is left of one.
 
     Empty when there is nothing to be read; None when there is, but it was cut off.
     """
+    text = body.removeprefix(BYTE_ORDER_MARK)
     try:
-        reply = REPLY.decode(body)
-    except msgspec.ValidationError:  # other JSON than the vendor's
-        return []
+        reply = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None if body.lstrip()[:1] in (b"{", b"[") else []
-    found = [in_words(one) for one in reply.errors[:COMPLAINTS_MAX]]
-    if reply.meta:
-        told = [*([reply.meta.error] if reply.meta.error else []), *reply.meta.errors]
-        found += [Complaint(message=words(one)) for one in told[:COMPLAINTS_MAX]]
-    return found
+        return None if text.lstrip()[:1] in (b"{", b"[") else []
+    if not isinstance(reply, dict):
+        return []
+    told = listed(reply.get("errors"))
+    if isinstance(meta := reply.get("meta"), dict):
+        told += listed(meta.get("error")) + listed(meta.get("errors"))
+    return [in_words(one) for one in told[:COMPLAINTS_MAX]]
 
 
-def in_words(raw: RawComplaint | str) -> Complaint:
+def listed(value: object) -> list[object]:
+    """What there is in a list, or the one thing that should have been in one; nothing for what says nothing."""
+    return [one for one in (value if isinstance(value, list) else [value]) if one]
+
+
+def in_words(said: object) -> Complaint:
     """A complaint with each part as text. An index that is no number, or is one below 0, names nothing."""
-    if isinstance(raw, str):
-        return Complaint(message=words(raw))
-    index = raw.batch_index
+    if not isinstance(said, dict):
+        return Complaint(message=words(said))
+    index = said.get("batch_index")
     is_index = isinstance(index, int) and not isinstance(index, bool) and index >= 0
     return Complaint(
-        index=index if is_index else None,  # type: ignore[arg-type]
-        reason=words(raw.reason),
-        field=words(raw.field),
-        message=words(raw.message or raw.detail),
+        index=index if is_index else None,
+        reason=words(said.get("reason")),
+        field=words(said.get("field")),
+        message=words(said.get("message") or said.get("detail")),
     )
 
 

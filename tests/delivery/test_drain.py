@@ -568,3 +568,49 @@ async def test_403_all_night_lets_nobody_die_of_age(tmp_path: Path) -> None:
     await world.until_idle()
     assert world.outbox.ledger().delivered == 20
     await world.close()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "is_v1"),
+    [
+        (Reply(status=404), True),
+        (Reply(status=400, body=b"<html>no</html>"), True),
+        (Reply(status=400, body=b"<html>no</html>"), False),
+        (Reply(status=503), False),
+        (Reply(status=403), False),
+        (Reply(status=302), True),
+    ],
+)
+async def test_one_that_heads_a_lane_which_fills_the_window_keeps_nobody_out(
+    tmp_path: Path, refusal: Reply, is_v1: bool
+) -> None:
+    world = await World(tmp_path, window=20).open()
+    world.api.otherwise = lambda ops: refusal if any(one["n"] == 0 for one in ops) else Reply(status=200)
+    await world.append(world.entry(0, "id:hot", v1=is_v1), *(world.entry(n, "id:hot") for n in range(1, 30)))
+    await world.append(*(world.entry(n, f"id:{n}") for n in range(100, 120)))
+    for _ in range(120):
+        await world.step()
+        world.clock.advance(1.0)
+    assert set(range(100, 120)) <= set(world.api.taken)
+    world.api.otherwise = lambda _: Reply(status=200)
+    await world.until_idle()
+    assert [n for n in world.api.taken if 0 < n < 100] == list(range(1, 30))
+    await world.close()
+
+
+async def test_a_hot_person_with_a_poison_somewhere_keeps_nobody_out_for_long(tmp_path: Path) -> None:
+    world = await World(tmp_path, window=1_000, entries_max=100).open()
+    world.api.otherwise = lambda ops: Reply(status=503 if any(one["n"] == 40 for one in ops) else 200)
+    await world.append(*(world.entry(n, "id:hot") for n in range(1_100)))
+    await world.append(*(world.entry(n, f"id:{n}") for n in range(2_000, 2_050)))
+    waited_s = 0
+    while not set(range(2_000, 2_050)) <= set(world.api.taken):
+        await world.step()
+        world.clock.advance(1.0)
+        waited_s += 1
+    assert waited_s < 30
+    world.api.otherwise = lambda _: Reply(status=200)
+    await world.until_idle()
+    assert [n for n in world.api.taken if n < 2_000] == list(range(1_100))
+    assert world.drain.order.violations == 0
+    await world.close()

@@ -4,7 +4,6 @@ import json
 from sys import maxsize
 
 import pytest
-from msgspec import structs
 
 from cio_buffer.delivery.batching import BatchLimits, form_batch
 from cio_buffer.delivery.claimed import Claimed, State
@@ -121,7 +120,11 @@ ONE_OF_THREE = [Meaning.DELIVERED, Meaning.REFUSED, Meaning.DELIVERED]
         (Reply(status=200, body=b"{}"), [Meaning.DELIVERED] * 3),
         (Reply(status=200), [Meaning.DELIVERED] * 3),
         (Reply(status=200, body=b"OK"), [Meaning.DELIVERED] * 3),
-        (Reply(status=200, body=b'{"errors":"none"}'), [Meaning.DELIVERED] * 3),
+        (Reply(status=200, body=b'{"errors":[],"meta":{}}'), [Meaning.DELIVERED] * 3),
+        (Reply(status=200, body=b'{"errors":null}'), [Meaning.DELIVERED] * 3),
+        (Reply(status=200, body=b'{"errors":"something"}'), [Meaning.UNDECIDED] * 3),
+        (Reply(status=200, body=b'{"errors":[{"batch_index":1},null],"meta":[]}'), ONE_OF_THREE),
+        (Reply(status=200, body=b'\xef\xbb\xbf{"errors":[{"batch_index":1}]}'), ONE_OF_THREE),
         (Reply(status=200, body=b"\n <!DOCTYPE html>"), [Meaning.MISCONFIGURED] * 3),
         (Reply(status=200, body=b'{"errors":[{"batch_index":1'), [Meaning.UNDECIDED] * 3),
         (Reply(status=200, body=errors({"batch_index": 1})), ONE_OF_THREE),
@@ -203,7 +206,6 @@ PAGE = b"<html>nginx</html>"
     [
         (Reply(status=404), True, "not_found", Meaning.REFUSED),
         (Reply(status=404), True, "timeout", Meaning.MISCONFIGURED),  # it failed for another reason
-        (Reply(status=404), True, "held", Meaning.MISCONFIGURED),
         (Reply(status=404), False, "not_found", Meaning.MISCONFIGURED),
         (Reply(status=400, body=PAGE), False, "", Meaning.MISCONFIGURED),
         (Reply(status=400, body=PAGE), False, "not_customer_io", Meaning.REFUSED),
@@ -293,6 +295,7 @@ def at(
     is_its_own: bool = True,
     others_pass: bool = True,
     is_held: bool = False,
+    is_crowded: bool = False,
     now: float = NOW,
     wall_now: float = NOW,
 ) -> Circumstances:
@@ -301,6 +304,7 @@ def at(
         is_held=is_held,
         is_its_own=is_its_own,
         others_pass=others_pass,
+        is_crowded=is_crowded,
         now=now,
         wall_now=wall_now,
     )
@@ -329,6 +333,7 @@ def test_what_becomes_of_an_entry(verdict: Verdict, company: int, is_its_own: bo
 
 
 ALL_NIGHT = at(others_pass=False)
+GONE = Verdict(meaning=Meaning.MISCONFIGURED, reason="not_found", is_blameless=True, may_be_refused=True)
 
 
 @pytest.mark.parametrize(
@@ -339,7 +344,10 @@ ALL_NIGHT = at(others_pass=False)
         (UNAVAILABLE, at(7, is_held=True), Again(4)),  # nothing else is left to try
         (UNAVAILABLE, at(7, is_held=True, is_its_own=False), Again(maxsize)),  # an outage takes nothing apart
         (Verdict(meaning=Meaning.UNAVAILABLE, is_everybodys=True), at(7), Again(maxsize)),
-        (Verdict(meaning=Meaning.MISCONFIGURED, is_blameless=True, may_be_refused=True), at(), Again(maxsize)),
+        (GONE, at(), HeldBack(int((NOW + 0.5) * 1000), 1)),  # its next try decides
+        (GONE, at(others_pass=False), Again(maxsize)),
+        (GONE, at(others_pass=False, is_crowded=True), HeldBack(int((NOW + 0.5) * 1000), 1)),
+        (FIREWALL, at(others_pass=False, is_crowded=True, is_its_own=False), Again(maxsize)),
     ],
 )
 def test_what_becomes_of_an_entry_when_there_is_more_to_know(
@@ -370,12 +378,10 @@ def test_who_dies_of_age_says_what_they_last_met(verdict: Verdict, message: str,
     assert letter == DeadLetter(reason="expired", message=message, status=status)
 
 
-def test_who_is_held_again_waits_longer_and_at_least_as_long_as_it_was_asked_to() -> None:
+def test_who_is_held_again_waits_longer() -> None:
     policy = RetryPolicy(backoff=BACKOFF, keep_trying_for_s=0)
     held = claimed(1, holds=3)
     assert policy.settle(held, UNAVAILABLE, at(), jitter=0.5) == HeldBack(int((NOW + 4.0) * 1000), 4)
-    later = structs.replace(UNAVAILABLE, retry_after_s=100.0)
-    assert policy.settle(held, later, at(), jitter=0.5) == HeldBack(int((NOW + 100.0) * 1000), 4)
     assert policy.wait_max_ms == 300_000
 
 

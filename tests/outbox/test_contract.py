@@ -164,12 +164,13 @@ async def test_parking_remembers_how_often_an_entry_was_held(hand: Hand) -> None
     await hand.append(entry("a", "ann"), entry("b", "ann"))
     await hand.take()
     assert [hand.held[name].holds for name in "ab"] == [0, 0]
-    await hand.settle_each({"a": Parked(NOW_MS, holds=2), "b": Parked()})
+    await hand.settle_each({"a": Parked(NOW_MS, holds=2, held_for="timeout"), "b": Parked()})
     await hand.crash()
     assert await hand.parked() == ["a"]  # who was held comes alone, else its whole lane would be read at each try
+    assert (hand.held["a"].holds, hand.held["a"].held_for) == (2, "timeout")
     await hand.settle(Delivered(), "a")
     assert await hand.parked() == ["b"]
-    assert hand.held["b"].holds == 0
+    assert (hand.held["b"].holds, hand.held["b"].held_for) == (0, "")
 
 
 @pytest.mark.parametrize("holds", [0, 3])
