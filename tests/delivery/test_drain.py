@@ -541,6 +541,23 @@ async def test_probing_stays_gentle_whoever_comes_new(world: World) -> None:
     assert len(world.api.seen) < 60  # and the outage has taken little apart
 
 
+async def test_a_newcomer_is_tried_before_what_failed_and_soon(world: World) -> None:
+    world.api.otherwise = lambda _: Reply(status=403)
+    await world.append(*(world.entry(n, f"id:{n}") for n in range(5)))
+    for _ in range(300):
+        await world.step()
+        world.clock.advance(1.0)
+    world.api.seen.clear()
+    await world.append(world.entry(99, "id:99"))
+    waited_s = 0
+    while not world.api.seen:
+        await world.step()
+        world.clock.advance(0.5)
+        waited_s += 0.5
+    assert world.api.seen == [[99]]
+    assert waited_s <= 1.5
+
+
 async def test_one_that_was_held_before_is_no_busy_loop_when_the_network_goes(world: World) -> None:
     world.api.will_answer(500)
     await world.append(world.entry(1, "id:ann"))
@@ -599,8 +616,8 @@ async def test_one_that_heads_a_lane_which_fills_the_window_keeps_nobody_out(
 
 
 async def test_a_hot_person_with_a_poison_somewhere_keeps_nobody_out_for_long(tmp_path: Path) -> None:
-    world = await World(tmp_path, window=1_000, entries_max=100).open()
-    world.api.otherwise = lambda ops: Reply(status=503 if any(one["n"] == 40 for one in ops) else 200)
+    world = await World(tmp_path, window=1_000).open()
+    world.api.otherwise = lambda ops: Reply(status=503 if any(one["n"] == 3 for one in ops) else 200)
     await world.append(*(world.entry(n, "id:hot") for n in range(1_100)))
     await world.append(*(world.entry(n, f"id:{n}") for n in range(2_000, 2_050)))
     waited_s = 0
