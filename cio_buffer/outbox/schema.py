@@ -6,7 +6,7 @@ transaction of its own.
 
 import sqlite3
 
-from sqlite_utils import Database, Migrations
+from cio_buffer.outbox.lean import Database, Migrations
 
 APPLICATION_ID = 0x63696F62  # "ciob"
 VERSION = 3

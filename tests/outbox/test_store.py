@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -880,3 +881,10 @@ def test_packed_lanes_are_a_set_in_one_order() -> None:
 def test_packed_lanes_stay_what_they_are() -> None:
     """They are in files: another hash would forget who waits for whom."""
     assert pack_lanes(["id:ann"]).hex() == "bfee79cc6440a634"
+
+
+def test_nothing_is_loaded_that_nobody_needs() -> None:
+    """sqlite-utils would load numpy where there is one, as there is here: 10 MB, and 0.3 s at each start."""
+    loads = "import sys, cio_buffer.daemon; print('numpy' in sys.modules)"
+    assert find_spec("numpy"), "the tests' environment has it, for the picture of a day"
+    assert subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, check=True).stdout == "False\n"
