@@ -95,6 +95,14 @@ async def play() -> int:
 async def tell_the_story(running: "Running", faults: Faults, show: "Show") -> None:
     """Traffic all the while; Customer.io fails in the middle of it."""
     watching = asyncio.ensure_future(show.watch())
+    try:
+        await chapters(running, faults, show)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+async def chapters(running: "Running", faults: Faults, show: "Show") -> None:
     show.say(
         "An app signs up 10 people, then reports what they do: through the official SDK, and over the UNIX socket."
     )
@@ -111,8 +119,6 @@ async def tell_the_story(running: "Running", faults: Faults, show: "Show") -> No
     show.say(f"A mail does not wait for that: it went straight through, and was answered in {took_s * 1000:.0f} ms.")
     await traffic(running, range(5, ROUNDS))
     await running.wait_until_empty()
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
 
 
 def sign_up(http_url: str) -> None:
@@ -210,7 +216,14 @@ async def daemon(folder: Path, sandbox_url: str) -> AsyncIterator[Running]:
     config.write_text(CONFIG.format(folder=folder, url=sandbox_url))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CIO_BUFFER")}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "cio_buffer", "run", "--config", str(config), env=environment
+        sys.executable,
+        "-m",
+        "cio_buffer",
+        "run",
+        "--config",
+        str(config),
+        env=environment,
+        start_new_session=True,  # Ctrl-C is for the demo, which then stops the daemon: not for both at once
     )
     try:
         async with (

@@ -16,7 +16,7 @@ from tests.support.process import Daemon
 
 GOAL = Goal(ours_max=1.0)
 PATIENCE_S, POLL_S = 30.0, 0.002
-LIBRARIES = "import aiohttp.web, click, msgspec, sqlite3, sqlite_utils, structlog, uvloop, os; os._exit(0)"
+LIBRARIES = "import aiohttp.web, click, msgspec, sqlite3, cio_buffer.outbox.lean, structlog, uvloop, os; os._exit(0)"
 FLOOR = "Python and the libraries"
 READY = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 

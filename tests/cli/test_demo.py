@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ BOOKS = re.compile(r"ledger: accepted (\d+) = delivered (\d+) \+ dead lettered (
 
 @contextmanager
 def demo(folder: Path) -> Iterator["subprocess.Popen[str]"]:
-    """The demo, without a terminal, in a process group of its own that is ended with the test."""
+    """The demo, without a terminal, in a process group of its own. What is left of it ends with the test."""
     process = subprocess.Popen(
         [sys.executable, "-m", "cio_buffer", "demo"],
         env=clean_environ() | {"TMPDIR": str(folder)},
@@ -33,17 +33,19 @@ def demo(folder: Path) -> Iterator["subprocess.Popen[str]"]:
         try:
             yield process
         finally:
-            if is_anyone_left(process.pid):
-                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            for pid in those_at_work_in(folder):
+                os.kill(pid, signal.SIGKILL)
 
 
-def is_anyone_left(group: int) -> bool:
-    """Whether a process of that group lives."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def those_at_work_in(folder: Path) -> list[int]:
+    """The processes that were started with something in `folder`, as the demo's daemon is with its config."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it ended just now
+            if os.fsencode(folder) in place.read_bytes():
+                found.append(int(place.parent.name))
+    return found
 
 
 def test_it_ends_by_itself_with_books_that_add_up_and_leaves_nothing(folder: Path) -> None:
@@ -52,7 +54,7 @@ def test_it_ends_by_itself_with_books_that_add_up_and_leaves_nothing(folder: Pat
         out, _ = process.communicate(timeout=60)
         took_s = time.monotonic() - began
         assert process.returncode == 0, out
-        assert not is_anyone_left(process.pid)
+        assert those_at_work_in(folder) == []
     books = BOOKS.fullmatch(out.splitlines()[-1])
     assert books, out
     accepted, delivered, dead = map(int, books.groups())
@@ -77,6 +79,6 @@ def test_it_leaves_nothing_when_it_is_interrupted_either(folder: Path, number: s
         else:
             process.send_signal(number)
         assert process.wait(10) != 0
-        assert not is_anyone_left(process.pid)
+        assert those_at_work_in(folder) == []
         assert "Traceback" not in process.stdout.read()
     assert list(folder.iterdir()) == []
