@@ -56,6 +56,10 @@ class OutboxUnavailable(Exception):
     """Ours: the store could not promise to keep it. It may still turn up (at-least-once)."""
 
 
+class UnknownReceipt(Exception):
+    """The operator's: no entry of this store has such a receipt."""
+
+
 class LeaseLost(Exception):
     """Nobody's: somebody else has the right to drain now. What was claimed is theirs."""
 

@@ -7,9 +7,9 @@ them. The rules were model-checked; ARCHITECTURE.md, "Lanes", has the stories th
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from cio_buffer.outbox import tables
+from cio_buffer.outbox import letters, tables
 from cio_buffer.outbox.contract import Claim, FromMain, Room
-from cio_buffer.outbox.entry import DeadLetter, Delivered, Entry, Parked, Settled
+from cio_buffer.outbox.entry import DeadLetter, Delivered, Entry, Parked, Report, Settled
 from cio_buffer.outbox.store import Store
 
 
@@ -45,11 +45,28 @@ class Claims:
             next_due_at_ms=tables.next_due(db, now_ms) if self._has_parked() else None,
         )
 
-    def settle(self, db: sqlite3.Connection, settled: Sequence[Settled], *, now_ms: int, died_at_ms: int) -> None:
+    def settle(
+        self,
+        db: sqlite3.Connection,
+        settled: Sequence[Settled],
+        *,
+        now_ms: int,
+        died_at_ms: int,
+        report: Report | None = None,
+    ) -> None:
         """Keeps `contract.Lease.settle`, within a transaction that may have to be tried again.
 
         `now_ms` is what due times are on, `died_at_ms` what an operator's watch shows.
         """
+        if report is not None:
+            self._store.report(db, report)
+        self._settle(db, settled, now_ms=now_ms, died_at_ms=died_at_ms)
+
+    def is_in_hand(self, seq: int, *, is_parked: bool) -> bool:
+        """Whether a waiting entry has been claimed."""
+        return seq in self._claimed - self._leaving if is_parked else seq <= self._cursor
+
+    def _settle(self, db: sqlite3.Connection, settled: Sequence[Settled], *, now_ms: int, died_at_ms: int) -> None:
         main = [one for one in settled if one.entry.seq not in self._claimed]
         delivered = [one.entry.seq for one in main if type(one.settlement) is Delivered]
         self._store.counts["delivered"] += tables.delete_main(db, delivered)
@@ -145,9 +162,9 @@ class Claims:
     def _bury(self, db: sqlite3.Connection, table: str, settled: Iterable[Settled], died_at_ms: int) -> None:
         for one in settled:
             if isinstance(one.settlement, DeadLetter):
-                why = one.settlement
-                fate = (died_at_ms, why.reason, why.vendor_reason, why.field, why.message, why.status)
-                self._store.counts["dead"] += tables.bury(db, table, one.entry.seq, one.attempts, fate)
+                buried = letters.bury(db, table, one, one.settlement, died_at_ms=died_at_ms)
+                self._store.counts["dead"] += buried
+                self._store.counts["dead_bytes"] += buried * len(one.entry.body)
 
     def _leave_parked(self, db: sqlite3.Connection, settled: Iterable[Settled], now_ms: int) -> None:
         """Take out what is delivered or dead; what stood behind it may now leave."""
@@ -173,4 +190,5 @@ class Claims:
         for one, wish in again:
             tables.remember_tries(db, one.entry.seq, one.attempts, wish)
         for one, wish in (*newly, *again):
+            letters.remember(db, "parked", one.entry.seq, one.history)
             tables.schedule(db, one.entry, wish.due_at_ms, now_ms)

@@ -11,7 +11,9 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from cio_buffer.outbox.entry import AppCall, Entry, NewEntry, Settled
+from cio_buffer.outbox.archive import Archive
+from cio_buffer.outbox.entry import AppCall, Entry, NewEntry, Report, Settled
+from cio_buffer.outbox.names import Names
 
 
 class Room(Struct, frozen=True, kw_only=True):
@@ -49,6 +51,9 @@ class Ledger(Struct, frozen=True, kw_only=True):
     """Counts since the store was made, and what it holds now, as of one commit.
 
     accepted + replayed = delivered + dead_lettered + purged + waiting + parked
+    dead_lettered = replayed + dead_purged + dead_evicted + dead
+
+    `purged`: erased while it waited. `dead_purged`: dead letters that a person threw away, `dead_evicted`: their quota.
     """
 
     accepted: int = 0
@@ -58,11 +63,21 @@ class Ledger(Struct, frozen=True, kw_only=True):
     purged: int = 0
     parked: int = 0
     dead: int = 0
+    dead_purged: int = 0
+    dead_evicted: int = 0
 
     @property
     def entries(self) -> int:
         """What is stored and not settled."""
         return self.accepted + self.replayed - self.delivered - self.dead_lettered - self.purged
+
+
+class Sizes(Struct, frozen=True, kw_only=True):
+    """How much is kept of what is over: the bodies of dead letters, and the delivery log."""
+
+    dead_bytes: int = 0
+    log_lines: int = 0
+    log_bytes: int = 0
 
 
 class Condition(Struct, frozen=True, kw_only=True):
@@ -84,6 +99,11 @@ class Lease(Protocol):
         """Monotonic seconds: start no request that might end later. Infinite where one process owns the store."""
         ...
 
+    @property
+    def first_request(self) -> int:
+        """Requests are numbered from here on: above all that were ever logged."""
+        ...
+
     def claim(self, room: Room, *, now_ms: int) -> Awaitable[Claim]:
         """Take what has not been claimed, up to `room`. Nothing is written: a crash gives it back by itself.
 
@@ -96,9 +116,10 @@ class Lease(Protocol):
         """
         ...
 
-    def settle(self, settled: Sequence[Settled], *, now_ms: int) -> Awaitable[None]:
+    def settle(self, settled: Sequence[Settled], *, now_ms: int, report: Report | None = None) -> Awaitable[None]:
         """Record what became of claimed entries; returns once all of it is durable, or none of it is.
 
+        `report`: the request by which that came about, for the log; there may be one of a request that settled nobody.
         `now_ms` is on the clock of `claim`. What may now leave is due by then at the latest, whenever it was accepted.
         Keeps trying while the store cannot be written. One that is repeated, with its `now_ms`, changes nothing.
         """
@@ -114,6 +135,16 @@ class Lease(Protocol):
 
 class Outbox(Protocol):
     """Keeps entries from acceptance to settlement."""
+
+    @property
+    def names(self) -> Names:
+        """What its entries and lanes are called to the outside."""
+        ...
+
+    @property
+    def archive(self) -> Archive:
+        """What became of entries."""
+        ...
 
     def append(self, entries: Sequence[NewEntry], call: AppCall | None = None) -> Awaitable[Sequence[int]]:
         """Store all of `entries` or none; returns their `seq`s, ascending, once they would survive a power cut.
@@ -164,23 +195,16 @@ class Outbox(Protocol):
         """The running totals as of the last commit that we know of."""
         ...
 
+    def sizes(self) -> Sizes:
+        """The same for what is kept of what is over."""
+        ...
+
     def condition(self) -> Condition:
         """Whether an append made now would be taken."""
         ...
 
     async def oldest_at_ms(self) -> int | None:
         """When the oldest entry was accepted, Unix milliseconds; None if nothing waits."""
-        ...
-
-    async def replay(self, seqs: Sequence[int]) -> int:
-        """Put dead letters back at the tail, in the order of `seq`; returns how many there were.
-
-        Each keeps its body, id and accepted time; its attempts go on and its replays are counted.
-        """
-        ...
-
-    async def dead_letters(self, *, after: int = 0, limit: int = 100) -> Sequence["Dead"]:
-        """Dead letters with a `seq` above `after`, ascending."""
         ...
 
     async def audit(self) -> "Audit":
@@ -199,36 +223,20 @@ class Outbox(Protocol):
         ...
 
 
-class Dead(Struct, frozen=True, kw_only=True):
-    """A dead letter, and why: `reason` in our word, what follows it in Customer.io's. Times are Unix milliseconds."""
-
-    seq: int
-    kind: str
-    accepted_at_ms: int
-    died_at_ms: int
-    reason: str
-    vendor_reason: str
-    field: str
-    message: str
-    status: int | None
-    attempts: int
-    replays: int
-    call: str | None
-    body: bytes
-
-
 class Audit(Struct, frozen=True, kw_only=True):
-    """A real count (`waiting` in the main lane, `parked`, `dead`) beside the ledger of the same snapshot."""
+    """A real count (`waiting` in the main lane, `parked`, `dead`, `measured`) beside the totals of one snapshot."""
 
     waiting: int
     parked: int
     dead: int
+    measured: Sizes
     ledger: Ledger
+    sizes: Sizes
 
     @property
     def is_balanced(self) -> bool:
-        return (self.waiting + self.parked, self.parked, self.dead) == (
-            self.ledger.entries,
-            self.ledger.parked,
-            self.ledger.dead,
-        )
+        """Whether both of the ledger's sums come out, and each of its parts is what was counted."""
+        told = self.ledger
+        ended = told.replayed + told.dead_purged + told.dead_evicted + told.dead
+        counted = (self.waiting + self.parked, self.parked, self.dead, self.measured)
+        return told.dead_lettered == ended and counted == (told.entries, told.parked, told.dead, self.sizes)

@@ -2,8 +2,9 @@
 
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
+from typing import Literal
 
 from msgspec import Struct
 
@@ -13,12 +14,22 @@ def pack_lanes(lanes: Iterable[str]) -> bytes:
 
     A collision only keeps order between people who did not need it.
     """
-    return b"".join(sorted({hashlib.blake2b(lane.encode(), digest_size=8).digest() for lane in lanes}))
+    return b"".join(sorted({hash_lane(lane) for lane in lanes}))
+
+
+def hash_lane(lane: str) -> bytes:
+    """A lane's name as it is stored."""
+    return hashlib.blake2b(lane.encode(), digest_size=8).digest()
 
 
 def unpack_lanes(packed: bytes) -> tuple[int, ...]:
     """The hashes that `pack_lanes` stored."""
     return lanes_format(len(packed)).unpack(packed)
+
+
+def pack_hash(lane: int) -> bytes:
+    """One of the hashes as it stands in what is stored."""
+    return lane.to_bytes(8, "little", signed=True)
 
 
 @cache
@@ -32,6 +43,7 @@ class NewEntry(Struct, frozen=True, kw_only=True, gc=False):
 
     `body` is the JSON to send, `call` the v1 method and path ("POST /api/v1/events") of what leaves alone, or
     None for what may ride in a v2 batch. `accepted_at_ms` is Unix milliseconds. `route` says by which door it came.
+    `trail` is what the delivery log will keep of it; see `trail.py`.
     """
 
     kind: str
@@ -41,6 +53,7 @@ class NewEntry(Struct, frozen=True, kw_only=True, gc=False):
     call: str | None = None
     route: str | None = None
     traceparent: str | None = None
+    trail: bytes = b""
 
 
 ANSWER_KEPT_S = 60
@@ -73,6 +86,8 @@ def unpack_calls(packed: bytes) -> list[AppCall]:
 class Entry(Struct, frozen=True, kw_only=True, gc=False):
     """A stored operation, in the hands of the drain. `seq` orders it; `attempts` counts requests it was in.
 
+    `first_seq` is the number under which it was accepted, of a replay another than `seq`. `packed_lanes` and `trail`
+    are as they are stored.
     `holds` says how often it was held for its own trouble, `held_for` which that was; only what comes from among the
     parked has any.
     """
@@ -86,8 +101,57 @@ class Entry(Struct, frozen=True, kw_only=True, gc=False):
     replays: int
     traceparent: str | None
     body: bytes
+    first_seq: int
+    packed_lanes: bytes
+    trail: bytes
     holds: int = 0
     held_for: str = ""
+
+
+class Fate(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of an entry in a request that did not deliver it.
+
+    "dead"; "held" until `until_ms`, Unix; "again": to be sent again as soon as may be; "in_v1": the same, said in v1.
+    `reason` is ours, what follows it Customer.io's. `is_ambiguous`: it may have been taken in.
+    """
+
+    what: Literal["dead", "held", "again", "in_v1"]
+    reason: str
+    is_ambiguous: bool = False
+    vendor_reason: str = ""
+    field: str = ""
+    message: str = ""
+    until_ms: int | None = None
+
+
+class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A request that an entry was in and that did not deliver it, as it is kept with the entry.
+
+    Times are Unix milliseconds. `trouble`: what went wrong on the way, where no answer came.
+    """
+
+    request: int
+    sent_at_ms: int
+    took_ms: int
+    fate: Fate
+    status: int | None = None
+    trouble: str | None = None
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """A request that is over, as the delivery log keeps it: the `entries` in it, in order, and what became of them.
+
+    `fates` says it of those that were not delivered: by their places in `entries`, None for all of them.
+    """
+
+    number: int
+    sent_at_ms: int
+    took_ms: int
+    is_v1: bool
+    status: int | None
+    trouble: str | None
+    entries: Sequence[Entry]
+    fates: Sequence[tuple[Fate, Sequence[int] | None]] = ()
 
 
 class Delivered(Struct, frozen=True):
@@ -128,8 +192,9 @@ Settlement = Delivered | DeadLetter | Parked | Released
 
 
 class Settled(Struct, frozen=True, gc=False):
-    """One entry's settlement. `attempts` is what the store should remember of its tries."""
+    """A settlement. `attempts` is what the store should remember of its tries, `history` what of them is new."""
 
     entry: Entry
     settlement: Settlement
     attempts: int
+    history: Sequence[Attempt] = ()

@@ -9,7 +9,7 @@ import sqlite3
 from cio_buffer.outbox.lean import Database, Migrations
 
 APPLICATION_ID = 0x63696F62  # "ciob"
-VERSION = 3
+VERSION = 4
 """Raised with every migration: an older version of ours must not open a newer file."""
 
 migrations = Migrations("cio_buffer")
@@ -72,6 +72,52 @@ def outlast_bad_days(db: Database) -> None:
     db.execute("ALTER TABLE parked ADD COLUMN held_for TEXT NOT NULL DEFAULT ''")
     db.execute("ALTER TABLE dead ADD COLUMN vendor_reason TEXT NOT NULL DEFAULT ''")  # theirs; `reason` is ours
     db.execute("ALTER TABLE ledger ADD COLUMN learnt BLOB NOT NULL DEFAULT x''")
+
+
+@migrations()
+def account_for_every_entry(db: Database) -> None:
+    """The delivery log; what an entry leaves in it; dead letters under the number of their acceptance."""
+    for table in ("event", "parked", "dead"):
+        db.execute(f"ALTER TABLE {table} ADD COLUMN trail BLOB NOT NULL DEFAULT x''")  # see trail.py
+        db.execute(f"ALTER TABLE {table} ADD COLUMN history TEXT NOT NULL DEFAULT ''")  # attempts, one a line, as JSON
+    statements = [
+        "UPDATE dead SET seq = origin, origin = NULL WHERE origin IS NOT NULL",
+        "CREATE INDEX event_origin ON event(origin) WHERE origin IS NOT NULL",  # of replays only: others pay nothing
+        "CREATE INDEX parked_origin ON parked(origin) WHERE origin IS NOT NULL",
+        "CREATE INDEX dead_died ON dead(died_at_ms)",
+        "CREATE INDEX dead_reason ON dead(reason)",
+        """CREATE TABLE log (
+            id        INTEGER PRIMARY KEY,  -- in the order of writing
+            at_ms     INTEGER NOT NULL,     -- Unix; of a request, when it was sent
+            what      TEXT    NOT NULL,     -- "sent", or what else befell its entries, or all
+            request   INTEGER,              -- its number
+            took_ms   INTEGER NOT NULL DEFAULT 0,
+            status    INTEGER,              -- NULL: no answer came
+            trouble   TEXT,                 -- why not
+            is_v1     INTEGER NOT NULL DEFAULT 0,
+            entries   INTEGER NOT NULL,
+            first_seq INTEGER,              -- the lowest and the highest number in it
+            last_seq  INTEGER,
+            fates     BLOB    NOT NULL,     -- of those that were not delivered; empty: all were
+            seqs      BLOB    NOT NULL,     -- 4 bytes each above first_seq; empty: they follow one upon the other
+            trails    BLOB    NOT NULL) STRICT""",
+        "CREATE TABLE log_lanes (id INTEGER PRIMARY KEY, lanes BLOB NOT NULL) STRICT",  # apart: read whole by a search
+        "CREATE UNIQUE INDEX log_request ON log(request) WHERE request IS NOT NULL",
+        "CREATE INDEX log_seqs ON log(first_seq, last_seq) WHERE first_seq IS NOT NULL",
+        "CREATE INDEX log_wide ON log(first_seq, last_seq) WHERE last_seq - first_seq > 65535",
+        "CREATE INDEX log_lives ON log(what) WHERE what IN ('started', 'stopped')",
+        "ALTER TABLE ledger ADD COLUMN dead_bytes INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE ledger ADD COLUMN dead_purged INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE ledger ADD COLUMN dead_evicted INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE ledger ADD COLUMN log_lines INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE ledger ADD COLUMN log_bytes INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE ledger ADD COLUMN last_request INTEGER NOT NULL DEFAULT 0",  # the highest that was logged
+        "ALTER TABLE ledger ADD COLUMN store_id BLOB NOT NULL DEFAULT x''",
+        """UPDATE ledger SET store_id = randomblob(16),
+                             dead_bytes = (SELECT coalesce(sum(length(body)), 0) FROM dead)""",
+    ]
+    for statement in statements:
+        db.execute(statement)
 
 
 def migrate(connection: sqlite3.Connection) -> bool:

@@ -11,10 +11,12 @@ from cio_buffer.clock import Clock
 from cio_buffer.errors import LeaseLost, OutboxFull, OutboxUnavailable
 from cio_buffer.outbox import tables
 from cio_buffer.outbox.claims import Claims
-from cio_buffer.outbox.contract import Audit, Claim, Condition, Dead, Ledger, Room
-from cio_buffer.outbox.entry import AppCall, NewEntry, Settled
+from cio_buffer.outbox.contract import Audit, Claim, Condition, Ledger, Room, Sizes
+from cio_buffer.outbox.entry import AppCall, NewEntry, Report, Settled
+from cio_buffer.outbox.names import Names
 from cio_buffer.outbox.opening import Connect, StoreLock, connect, prepare_folder
-from cio_buffer.outbox.store import Store, ledger_of
+from cio_buffer.outbox.sqlite_archive import SqliteArchive
+from cio_buffer.outbox.store import Store, ledger_of, sizes_of
 from cio_buffer.outbox.writer import Job, Writer
 
 QUEUE_BYTES_MAX = 67_108_864
@@ -28,14 +30,29 @@ class SqliteOutbox:
     """Keeps `contract.Outbox`."""
 
     def __init__(
-        self, path: Path, *, clock: Clock, bytes_max: int, disk_free_min_bytes: int, connect: Connect = connect
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        bytes_max: int,
+        disk_free_min_bytes: int,
+        keeps_log: bool = True,
+        connect: Connect = connect,
     ) -> None:
+        """Without `keeps_log` nothing is remembered of what was delivered."""
         self._store = Store(
-            path, clock=clock, bytes_max=bytes_max, disk_free_min_bytes=disk_free_min_bytes, connect=connect
+            path,
+            clock=clock,
+            bytes_max=bytes_max,
+            disk_free_min_bytes=disk_free_min_bytes,
+            keeps_log=keeps_log,
+            connect=connect,
         )
+        self.archive = SqliteArchive(self._store, run=self.run, look=self.look, is_in_hand=self._is_in_hand)
         self._clock = clock
         self._bytes_max = bytes_max
         self._fence = 0
+        self._claims: Claims | None = None
         self._watchers: list[Callable[[], None]] = []
 
     async def open(self) -> None:
@@ -49,6 +66,7 @@ class SqliteOutbox:
         except BaseException:
             self._lock.release()
             raise
+        self.names = Names(self._store.store_id)
 
     async def close(self) -> None:
         await self._writer.close()
@@ -91,15 +109,24 @@ class SqliteOutbox:
     async def acquire(self, *, now_ms: int, wait_max_ms: int) -> "SqliteLease":
         """There is nobody to wait for but the writer: the process that owns the file drains it."""
         self._fence += 1
-        lease = SqliteLease(self, self._fence, Claims(self._store), self._clock)
-        await self.run(lambda db: tables.bring_forward(db, now_ms + wait_max_ms))
-        return lease
+        claims = self._claims = Claims(self._store)
+
+        def begin(db: sqlite3.Connection) -> int:
+            tables.bring_forward(db, now_ms + wait_max_ms)
+            self._store.begin(db)
+            return self._store.counts["last_request"] + 1
+
+        fence = self._fence
+        return SqliteLease(self, fence, claims, self._clock, first_request=await self.run(begin))
 
     def watch(self, callback: Callable[[], None]) -> None:
         self._watchers.append(callback)
 
     def ledger(self) -> Ledger:
         return ledger_of(self._store.committed)
+
+    def sizes(self) -> Sizes:
+        return sizes_of(self._store.committed)
 
     def condition(self) -> Condition:
         return Condition(refusing=self._refusing(), bytes_used=self._store.bytes_used, bytes_max=self._bytes_max)
@@ -108,26 +135,20 @@ class SqliteOutbox:
         oldest: int | None = await self.run(tables.oldest_at_ms, kind="look")
         return oldest
 
-    async def replay(self, seqs: Sequence[int]) -> int:
-        revived: int = await self.run(lambda db: self._store.revive(db, seqs), is_news=True)
-        return revived
-
-    async def dead_letters(self, *, after: int = 0, limit: int = 100) -> Sequence[Dead]:
-        names = Dead.__struct_fields__
-
-        def read(db: sqlite3.Connection) -> list[Dead]:
-            rows = db.execute(f"SELECT {', '.join(names)} FROM dead WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
-            return [Dead(**dict(zip(names, row, strict=True))) for row in rows]
-
-        letters: list[Dead] = await self.run(read, kind="look")
-        return letters
-
     async def audit(self) -> Audit:
-        """On a connection and in a thread of its own: a count takes 0.1 s per million entries."""
+        """Takes 0.1 s per million entries."""
+        audit: Audit = await self.look(count)
+        return audit
+
+    async def look(self, function: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Have `function` done in one snapshot, on a connection and in a thread of its own, which may take its time.
+
+        Raises OutboxUnavailable where the store cannot be read.
+        """
         try:
-            return await asyncio.to_thread(count, self._store.path)
+            return await asyncio.to_thread(look, self._store.path, function)
         except sqlite3.Error as problem:
-            raise OutboxUnavailable(f"the store cannot be counted ({problem})") from None
+            raise OutboxUnavailable(f"the store cannot be read ({problem})") from None
 
     async def is_answering(self) -> bool:
         return self._writer.busy_s < STUCK_AFTER_S
@@ -147,6 +168,10 @@ class SqliteOutbox:
         """Have `function` done by the writer's thread; see `Job` for the kinds."""
         return self._submit(Job(kind=kind, future=self._loop.create_future(), run=function, is_news=is_news))
 
+    def _is_in_hand(self, seq: int, *, is_parked: bool) -> bool:
+        """Whether the drain has an entry. To be asked in the writer's thread."""
+        return self._claims is not None and self._claims.is_in_hand(seq, is_parked=is_parked)
+
     def _refusing(self) -> str:
         return self._store.no_room if self._writer.is_writable else "store_unwritable"
 
@@ -164,8 +189,9 @@ class SqliteLease:
 
     good_until = math.inf
 
-    def __init__(self, outbox: SqliteOutbox, number: int, claims: Claims, clock: Clock) -> None:
+    def __init__(self, outbox: SqliteOutbox, number: int, claims: Claims, clock: Clock, *, first_request: int) -> None:
         self._outbox, self._number, self._claims, self._clock = outbox, number, claims, clock
+        self.first_request = first_request
 
     def claim(self, room: Room, *, now_ms: int) -> Awaitable[Claim]:
         def claim(db: sqlite3.Connection) -> Claim:
@@ -174,12 +200,12 @@ class SqliteLease:
 
         return self._outbox.run(claim, kind="claim")
 
-    def settle(self, settled: Sequence[Settled], *, now_ms: int) -> Awaitable[None]:
+    def settle(self, settled: Sequence[Settled], *, now_ms: int, report: Report | None = None) -> Awaitable[None]:
         died_at_ms = int(self._clock.now() * 1000)
 
         def settle(db: sqlite3.Connection) -> None:
             self._outbox.check_fence(self._number)
-            self._claims.settle(db, settled, now_ms=now_ms, died_at_ms=died_at_ms)
+            self._claims.settle(db, settled, now_ms=now_ms, died_at_ms=died_at_ms, report=report)
 
         return self._outbox.run(settle)
 
@@ -196,15 +222,36 @@ def look_at(future: asyncio.Future[Any]) -> None:
     future.exception()
 
 
-def count(path: Path) -> Audit:
-    """Count a store's entries and read its ledger in one snapshot. Opens the file by SQLite, read-only."""
+def look(path: Path, function: Callable[[sqlite3.Connection], Any]) -> Any:
+    """Do `function` in one snapshot. Opens the file by SQLite, read-only: a descriptor of ours would drop its locks."""
     reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     try:
+        reader.execute("PRAGMA temp_store = MEMORY").fetchall()
         reader.execute("BEGIN")
-        ledger = ledger_of(tables.load_counts(reader))
-        waiting, parked, dead = (
-            reader.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("event", "parked", "dead")
-        )
-        return Audit(waiting=waiting, parked=parked, dead=dead, ledger=ledger)
+        return function(reader)
     finally:
         reader.close()
+
+
+def count(db: sqlite3.Connection) -> Audit:
+    """Count a store's entries, beside the ledger of the same snapshot. What is long is measured, not read."""
+
+    def one(statement: str) -> int:
+        number: int = db.execute(f"SELECT {statement}").fetchone()[0]
+        return number
+
+    counts = tables.load_counts(db)
+    measured = Sizes(
+        dead_bytes=one("coalesce(sum(length(body)), 0) FROM dead"),
+        log_lines=one("count(*) FROM log"),
+        log_bytes=one("coalesce(sum(length(fates) + length(seqs) + length(trails)), 0) FROM log")
+        + one("coalesce(sum(length(lanes)), 0) FROM log_lanes"),
+    )
+    return Audit(
+        waiting=one("count(*) FROM event"),
+        parked=one("count(*) FROM parked"),
+        dead=one("count(*) FROM dead"),
+        measured=measured,
+        ledger=ledger_of(counts),
+        sizes=sizes_of(counts),
+    )

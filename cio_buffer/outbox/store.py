@@ -9,9 +9,12 @@ from pathlib import Path
 
 from cio_buffer.clock import Clock
 from cio_buffer.errors import StoreUnusable
-from cio_buffer.outbox import tables
-from cio_buffer.outbox.contract import Ledger
-from cio_buffer.outbox.entry import ANSWER_KEPT_S, AppCall, NewEntry, pack_calls, unpack_calls
+from cio_buffer.outbox import letters, log, tables
+from cio_buffer.outbox.archive import What
+from cio_buffer.outbox.contract import Ledger, Sizes
+from cio_buffer.outbox.entry import ANSWER_KEPT_S, AppCall, NewEntry, Report, pack_calls, unpack_calls, unpack_lanes
+from cio_buffer.outbox.letters import Leftover
+from cio_buffer.outbox.log import Line
 from cio_buffer.outbox.opening import WAL_BYTES_KEPT, Connect, open_store, pragma
 
 SEQS_RESERVED = 1_000_000
@@ -30,8 +33,20 @@ CALLS_MAX = 20_000
 class Store:
     """Everything here runs in the writer's thread; what others read are single attributes, replaced whole."""
 
-    def __init__(self, path: Path, *, clock: Clock, bytes_max: int, disk_free_min_bytes: int, connect: Connect) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        bytes_max: int,
+        disk_free_min_bytes: int,
+        keeps_log: bool = True,
+        connect: Connect,
+    ) -> None:
         self.path = path
+        self.keeps_log = keeps_log
+        self.store_id = b""
+        self.newcomers: set[int] | None = None  # the lanes of what comes in, while somebody wants to know
         self._clock = clock
         self._connect = connect
         self._bytes_max, self._disk_free_min_bytes = bytes_max, disk_free_min_bytes
@@ -45,9 +60,8 @@ class Store:
         self.calls: list[AppCall] = []
         self.committed_calls: list[AppCall] = []
         self.calls_before: list[AppCall] = []
-        self.learnt = b""
-        self._learnt_saving = b""
-        self._learnt_committed = b""
+        self.learnt = self._learnt_committed = b""
+        self._has_begun = False
         self.bytes_used = 0
         self.no_room = ""
         self.was_migrated = False
@@ -68,6 +82,7 @@ class Store:
         self.calls = self._recent(unpack_calls(tables.load_unanswered(db)))
         self.committed_calls, self.calls_before = self.calls, self.calls
         self.learnt = self._learnt_committed = tables.load_learnt(db)
+        self.store_id = tables.load_store_id(db)
         self.committed_seq = max(self.counts["seq_reserved"], tables.highest_seq(db))
         self.next_seq = self.committed_seq + 1
         # The second line of defence, far behind the quota: parking and dying need pages too, and must not fail for it.
@@ -87,22 +102,65 @@ class Store:
             entries = [entry for append in appends for entry in append]
             tables.insert(db, entries, numbers[0].start)
             self.counts["accepted"] += len(entries)
+            if self.newcomers is not None:
+                self.newcomers.update(lane for entry in entries for lane in unpack_lanes(entry.lanes))
         return numbers
 
     def remember(self, call: AppCall) -> None:
         """Keep a call that counted as answered."""
         self.calls = [*(one for one in self.calls if one is not call), call]
 
-    def revive(self, db: sqlite3.Connection, seqs: Sequence[int]) -> int:
-        """Put dead letters back at the tail; returns how many there were."""
-        revived = 0
-        for seq in sorted(seqs):
-            if tables.revive(db, seq, self.next_seq):
-                self.next_seq += 1
-                revived += 1
-        self.counts["replayed"] += revived
-        self.counts["dead"] -= revived
-        return revived
+    def revive(self, db: sqlite3.Connection, chosen: Sequence[Leftover]) -> None:
+        """Put dead letters, which are there, back at the tail, in order."""
+        letters.revive(db, [letter.seq for letter in chosen], self.next_seq)
+        self.next_seq += len(chosen)
+        self._end_letters(db, chosen, "replayed", "replayed")
+
+    def throw_away(self, db: sqlite3.Connection, chosen: Sequence[Leftover], what: What) -> None:
+        """Delete dead letters, which are there: "purged" by a person, or "evicted" by their quota."""
+        letters.remove(db, [letter.seq for letter in chosen])
+        self._end_letters(db, chosen, what, "dead_purged" if what == "purged" else "dead_evicted")
+
+    def _end_letters(self, db: sqlite3.Connection, chosen: Sequence[Leftover], what: What, counted: str) -> None:
+        if chosen:
+            self.count_out(chosen, counted)
+            self.note(db, *log.line_about(what, self.now_ms(), chosen))
+
+    def count_out(self, chosen: Sequence[Leftover], counted: str) -> None:
+        """These are dead letters no longer."""
+        self.counts[counted] += len(chosen)
+        self.counts["dead"] -= len(chosen)
+        self.counts["dead_bytes"] -= sum(letter.body_bytes for letter in chosen)
+
+    def edit(self, db: sqlite3.Connection, letter: Leftover, anew: NewEntry) -> None:
+        """Give a dead letter, which is there, another body."""
+        letters.replace(db, letter.seq, anew)
+        self.counts["dead_bytes"] += len(anew.body) - letter.body_bytes
+        self.note(db, *log.line_about("edited", self.now_ms(), letters.leftovers(db, letters.only([letter.seq]))))
+
+    def note_newcomers(self) -> None:
+        """From here on remember the lanes of what comes in, in `newcomers`, until somebody puts None there."""
+        self.newcomers = set()
+
+    def report(self, db: sqlite3.Connection, report: Report) -> None:
+        """Log a request that is over."""
+        self.counts["last_request"] = max(self.counts["last_request"], report.number)
+        if self.keeps_log:
+            self.note(db, *log.line_of(report))
+
+    def begin(self, db: sqlite3.Connection) -> None:
+        """Log that somebody begins to drain; closing logs the end of it."""
+        self.note(db, *log.line_of_life("started", self.now_ms()))
+        self._has_begun = self.keeps_log
+
+    def note(self, db: sqlite3.Connection, line: Line, lanes: bytes) -> None:
+        """Add a line to the log, unless none is kept or it is there."""
+        if self.keeps_log and (grown := log.write(db, line, lanes)) is not None:
+            self.counts["log_lines"] += 1
+            self.counts["log_bytes"] += grown
+
+    def now_ms(self) -> int:
+        return int(self._clock.now() * 1000)
 
     def before_commit(self, db: sqlite3.Connection) -> None:
         """Write the ledger with what it counts. A commit that counts nothing is a probe, and has to write too."""
@@ -132,22 +190,24 @@ class Store:
         self.counts, self.calls = dict(self.committed), self.committed_calls
 
     def close(self, db: sqlite3.Connection) -> None:
-        """Write down what was learnt since the last commit, empty the WAL if nobody reads it, and let go."""
+        """Write down that we end and what was learnt, empty the WAL if nobody reads it, and let go."""
         try:
             db.execute("PRAGMA busy_timeout = 0").fetchall()
-            self._save_learnt(db)
+            self._say_goodbye(db)
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error:
             pass  # the WAL keeps it all; the next start empties it
         finally:
             db.close()
 
-    def _save_learnt(self, db: sqlite3.Connection) -> None:
+    def _say_goodbye(self, db: sqlite3.Connection) -> None:
         """One last commit, if it has something to say. It is no promise, so nobody hears where that fails."""
-        if self.learnt == self._learnt_committed:
+        if self.learnt == self._learnt_committed and not self._has_begun:
             return
         try:
             db.execute("BEGIN IMMEDIATE")
+            if self._has_begun:
+                self.note(db, *log.line_of_life("stopped", self.now_ms()))
             self.before_commit(db)
             db.execute("COMMIT")
         except sqlite3.Error:
@@ -186,6 +246,11 @@ class Store:
 def ledger_of(counts: dict[str, int]) -> Ledger:
     """The ledger's row as the contract has it."""
     return Ledger(**{name: counts[name] for name in Ledger.__struct_fields__})
+
+
+def sizes_of(counts: dict[str, int]) -> Sizes:
+    """What else is in it."""
+    return Sizes(**{name: counts[name] for name in Sizes.__struct_fields__})
 
 
 def size_of(path: Path) -> int:

@@ -12,21 +12,20 @@ from operator import attrgetter
 
 from msgspec import structs
 
+from cio_buffer.outbox.contract import Ledger, Sizes
 from cio_buffer.outbox.entry import Entry, NewEntry, Parked, unpack_lanes
 
-INSERT_COLUMNS = ("seq", "lanes", "kind", "accepted_at_ms", "route", "call", "traceparent", "body")
-MOVED_COLUMNS = (
-    "seq, lanes, kind, accepted_at_ms, route, call, traceparent, attempts, replays, origin, body"  # all that is stored
-)
-ENTRY_COLUMNS = "seq, lanes, kind, accepted_at_ms, call, attempts, replays, traceparent, body"
-FATE_COLUMNS = "died_at_ms, reason, vendor_reason, field, message, status"
+INSERT_COLUMNS = ("seq", "lanes", "kind", "accepted_at_ms", "route", "call", "traceparent", "trail", "body")
+STORED = "lanes, kind, accepted_at_ms, route, call, traceparent, attempts, replays, trail, history, body"  # but numbers
+MOVED_COLUMNS = f"seq, origin, {STORED}"
+ENTRY_COLUMNS = "seq, origin, lanes, kind, accepted_at_ms, call, attempts, replays, traceparent, trail, body"
 INSERT_ROWS_MAX = 512
 INSERT_ROWS_EXACT = 64
 """Few, big statements: each one has to win back the GIL from the event loop, which gives it up only every so often.
 Beside a busy loop `executemany` made 2,300 rows/s where 500 rows to a statement make 71,000. Up to so many rows go in
 one statement of just that length, as most groups do; SQLite keeps each length prepared."""
 
-COUNTED = ("accepted", "replayed", "delivered", "dead_lettered", "purged", "parked", "dead", "seq_reserved")
+COUNTED = (*Ledger.__struct_fields__, *Sizes.__struct_fields__, "seq_reserved", "last_request")
 
 
 def insert(db: sqlite3.Connection, entries: Iterable[NewEntry], first_seq: int) -> int:
@@ -79,9 +78,12 @@ def read_held(holds: int, held_for: str, row: Sequence[object]) -> Entry:
 
 def read_entry(row: Sequence[object]) -> Entry:
     """One row of ENTRY_COLUMNS."""
-    seq, lanes, kind, accepted_at_ms, call, attempts, replays, traceparent, body = row
+    seq, origin, lanes, kind, accepted_at_ms, call, attempts, replays, traceparent, trail, body = row
     return Entry(
         seq=seq,  # type: ignore[arg-type]
+        first_seq=seq if origin is None else origin,  # type: ignore[arg-type]
+        packed_lanes=lanes,  # type: ignore[arg-type]
+        trail=trail,  # type: ignore[arg-type]
         lanes=unpack_lanes(lanes),  # type: ignore[arg-type]
         kind=kind,  # type: ignore[arg-type]
         accepted_at_ms=accepted_at_ms,  # type: ignore[arg-type]
@@ -135,30 +137,6 @@ def delete_parked(db: sqlite3.Connection, entry: Entry) -> int:
     """Take one parked entry out; returns 1, or 0 if it was not there."""
     db.executemany("DELETE FROM parked_lane WHERE lane = ? AND seq = ?", [(lane, entry.seq) for lane in entry.lanes])
     return db.execute("DELETE FROM parked WHERE seq = ?", (entry.seq,)).rowcount
-
-
-def bury(db: sqlite3.Connection, table: str, seq: int, attempts: int, fate: Sequence[object]) -> int:
-    """Copy an entry from `table` among the dead letters. `fate`: a value for each of FATE_COLUMNS."""
-    buried = db.execute(
-        f"""INSERT OR IGNORE INTO dead ({MOVED_COLUMNS}, {FATE_COLUMNS})
-            SELECT {MOVED_COLUMNS}, ?, ?, ?, ?, ?, ? FROM {table} WHERE seq = ?""",
-        (*fate, seq),
-    ).rowcount
-    if buried:
-        db.execute("UPDATE dead SET attempts = ? WHERE seq = ?", (attempts, seq))
-    return buried
-
-
-def revive(db: sqlite3.Connection, seq: int, new_seq: int) -> int:
-    """Put a dead letter back at the tail of the main lane under `new_seq`; returns 1, or 0 if there is none."""
-    revived = db.execute(
-        f"""INSERT INTO event ({MOVED_COLUMNS})
-            SELECT ?, lanes, kind, accepted_at_ms, route, call, traceparent, attempts, replays + 1,
-                   coalesce(origin, seq), body FROM dead WHERE seq = ?""",
-        (new_seq, seq),
-    ).rowcount
-    db.execute("DELETE FROM dead WHERE seq = ?", (seq,))
-    return revived
 
 
 def is_first_in_its_lanes(db: sqlite3.Connection, seq: int, lanes: Iterable[int]) -> bool:
@@ -243,6 +221,12 @@ def load_counts(db: sqlite3.Connection) -> dict[str, int]:
     """The ledger's row."""
     row = db.execute(f"SELECT {', '.join(COUNTED)} FROM ledger").fetchone()
     return dict(zip(COUNTED, row, strict=True))
+
+
+def load_store_id(db: sqlite3.Connection) -> bytes:
+    """What tells this store from all others."""
+    store_id: bytes = db.execute("SELECT store_id FROM ledger").fetchone()[0]
+    return store_id
 
 
 def load_unanswered(db: sqlite3.Connection) -> bytes:

@@ -8,9 +8,24 @@ from typing import Protocol
 from msgspec import structs
 
 from cio_buffer.clock import Clock
+from cio_buffer.outbox.archive import EVERY_LETTER, Dead, Found, Keeping, Known, Letters, Tidied
 from cio_buffer.outbox.contract import Claim, Lease, Outbox, Room
-from cio_buffer.outbox.entry import Entry, NewEntry, Settled, Settlement, pack_lanes
+from cio_buffer.outbox.entry import (
+    Attempt,
+    DeadLetter,
+    Delivered,
+    Entry,
+    Fate,
+    NewEntry,
+    Report,
+    Settled,
+    Settlement,
+    hash_lane,
+    pack_lanes,
+)
 from cio_buffer.outbox.sqlite import SqliteOutbox
+from cio_buffer.outbox.trail import NO_MARK, mark_of, pack_trail
+from tests.outbox.requests import Outcome, Request, attempt_of, fate_of, report_of
 from tests.support.clock import FakeClock
 
 NOW_MS = 1_700_000_000_000
@@ -18,6 +33,8 @@ WAIT_MAX_MS = 300_000
 PLENTY = Room(
     main_entries=1_000, main_bytes=1_000_000, parked_entries=1_000, parked_bytes=1_000_000, parked_v1_entries=1_000
 )
+REFUSED = DeadLetter(reason="refused", vendor_reason="required", field="name", message="was missing", status=422)
+FOREVER = Keeping(log_for_s=1e9, log_bytes=2**40, dead_for_s=1e9, dead_bytes=2**40)
 
 
 class Backend(Protocol):
@@ -35,13 +52,18 @@ class Backend(Protocol):
 class SqliteBackend:
     """Crashes by opening a copy of the files as they are, without what closing would do to them."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path, clock: Clock, *, keeps_log: bool = True) -> None:
         self._folder, self._clock = folder, clock
+        self.keeps_log = keeps_log  # from the next opening on
         self._lives = 0
 
     async def open(self) -> SqliteOutbox:
         self._outbox = SqliteOutbox(
-            self._folder / str(self._lives) / "outbox.db", clock=self._clock, bytes_max=2**30, disk_free_min_bytes=0
+            self._folder / str(self._lives) / "outbox.db",
+            clock=self._clock,
+            bytes_max=2**30,
+            disk_free_min_bytes=0,
+            keeps_log=self.keeps_log,
         )
         await self._outbox.open()
         return self._outbox
@@ -70,7 +92,35 @@ def v1(name: str, *lanes: str, at_ms: int = NOW_MS - 1_000, size: int = 0) -> Ne
     return entry(name, *lanes, at_ms=at_ms, call="POST /api/v1/events", size=size)
 
 
-def name_of(stored: Entry) -> str:
+def operation(
+    name: str,
+    *lanes: str,
+    kind: str = "identify",
+    event_id: str = "",
+    at_ms: int = NOW_MS - 1_000,
+    call: str | None = None,
+    route: str = "v1",
+    size: int = 0,
+) -> NewEntry:
+    """An entry with all that ingest gives it: a kind, a route, and what the log keeps of it."""
+    mark = mark_of(event_id) if event_id else NO_MARK
+    return NewEntry(
+        kind=kind,
+        lanes=pack_lanes(lanes),
+        body=name.ljust(size).encode(),
+        accepted_at_ms=at_ms,
+        call=call,
+        route=route,
+        trail=pack_trail(mark=mark, accepted_at_ms=at_ms, kind=kind, route=route, lanes=len(set(lanes))),
+    )
+
+
+def hashed(*lanes: str) -> list[int]:
+    """Lanes as an archive is asked for them."""
+    return [int.from_bytes(hash_lane(lane), "little", signed=True) for lane in lanes]
+
+
+def name_of(stored: Entry | Dead) -> str:
     return stored.body.decode().rstrip()
 
 
@@ -86,6 +136,8 @@ class Hand:
         self.outbox: Outbox
         self.lease: Lease
         self.held: dict[str, Entry] = {}
+        self.tries: dict[str, list[Attempt]] = {}
+        self.requests = 0
 
     async def open(self) -> "Hand":
         return await self._hold(await self.backend.open())
@@ -101,6 +153,7 @@ class Hand:
         self.outbox = outbox
         self.lease = await self.acquire()
         self.held.clear()
+        self.requests = 0
         return self
 
     async def acquire(self) -> Lease:
@@ -110,12 +163,17 @@ class Hand:
     async def append(self, *entries: NewEntry) -> Sequence[int]:
         return await self.outbox.append(entries)
 
+    async def replay(self, *seqs: int) -> int:
+        """Put dead letters back, whatever has happened since; returns how many."""
+        return (await self.outbox.archive.replay(Letters(seqs=frozenset(seqs)), after_newer=True)).replayed
+
     async def take(self, *, now_ms: int | None = None, **room: int) -> Claim:
         """Claim, with plenty of room except where `room` says less."""
         now_ms = self.now_ms if now_ms is None else now_ms
         claim = await self.lease.claim(structs.replace(PLENTY, **room), now_ms=now_ms)
         for claimed in (*claim.parked, *(met.entry for met in claim.main)):
             self.held[name_of(claimed)] = claimed
+            self.tries[name_of(claimed)] = []
         return claim
 
     async def main(self, *, now_ms: int | None = None, **room: int) -> list[str]:
@@ -132,3 +190,86 @@ class Hand:
     async def settle_each(self, settlements: dict[str, Settlement], *, attempts: int = 1) -> None:
         settled = [Settled(self.held[name], how, attempts) for name, how in settlements.items()]
         await self.lease.settle(settled, now_ms=self.now_ms)
+
+    async def request(
+        self,
+        outcomes: dict[str, Outcome],
+        *,
+        took_ms: int = 40,
+        status: int | None = 207,
+        trouble: str | None = None,
+    ) -> Report:
+        """Send one with these in it, which is over now: all of it in one settlement, with its report."""
+        entries = [self.held[name] for name in outcomes]
+        request = Request(
+            number=self.lease.first_request + self.requests,
+            sent_at_ms=self.now_ms - took_ms,
+            took_ms=took_ms,
+            is_v1=entries[0].call is not None,
+            status=status,
+            trouble=trouble,
+        )
+        self.requests += 1
+        fates = [fate_of(outcome) for outcome in outcomes.values()]
+        for name, fate in zip(outcomes, fates, strict=True):
+            self.tries[name] += [attempt_of(request, fate)] if fate else []
+        settled = [
+            Settled(self.held[name], outcome, self.held[name].attempts + 1, self.tries[name])
+            for name, outcome in outcomes.items()
+            if not isinstance(outcome, Fate)
+        ]
+        report = report_of(request, entries, fates)
+        await self.lease.settle(settled, now_ms=self.now_ms, report=report)
+        return report
+
+    async def bury(self, *entries: NewEntry, why: DeadLetter = REFUSED) -> Sequence[int]:
+        """Store these and have them die, in one request of all; returns their numbers."""
+        seqs = await self.append(*entries)
+        await self.take()
+        await self.request({one.body.decode().rstrip(): why for one in entries})
+        return seqs
+
+    async def deliver(self, *entries: NewEntry) -> Sequence[int]:
+        """Store these and have them delivered, in one request of all; returns their numbers."""
+        seqs = await self.append(*entries)
+        await self.take()
+        await self.request({one.body.decode().rstrip(): Delivered() for one in entries})
+        return seqs
+
+    async def letters(self, wanted: Letters = EVERY_LETTER) -> list[str]:
+        """The names of dead letters."""
+        return [name_of(letter) for letter in await self.outbox.archive.letters(wanted)]
+
+    async def known(self, seq: int) -> Known:
+        """What is known of one entry, of which something is."""
+        (known,) = (await self.outbox.archive.trace(seq)).known
+        return known
+
+    async def story(self, seq: int) -> list[str]:
+        """What befell one entry, without starts and stops; of requests, what came of them for it."""
+        happenings = (await self.known(seq)).happenings
+        return [one.fate.what if one.fate else one.what for one in happenings if one.what not in ("started", "stopped")]
+
+    async def tidy(self, **keeping: float) -> Tidied:
+        """Throw away what need not be kept, to the end, where all is kept of which `keeping` says nothing."""
+        total = Tidied(0, 0, 0, is_done=False)
+        while not total.is_done:
+            step = await self.outbox.archive.tidy(
+                structs.replace(FOREVER, **keeping), now_ms=int(self.clock.now() * 1_000)
+            )
+            total = Tidied(
+                total.requests + step.requests,
+                total.letters_by_age + step.letters_by_age,
+                total.letters_by_bytes + step.letters_by_bytes,
+                step.is_done,
+            )
+        return total
+
+
+def these(*seqs: int) -> Letters:
+    return Letters(seqs=frozenset(seqs))
+
+
+def seqs_in(found: Found) -> list[int]:
+    """The numbers of those that were found."""
+    return [known.seq for known in found.known]

@@ -21,3 +21,4 @@ async def hand(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock)
     await hand.backend.close()
     assert audit.is_balanced
     assert audit.ledger == hand.outbox.ledger()
+    assert audit.measured == audit.sizes == hand.outbox.sizes()

@@ -16,9 +16,8 @@ from cio_buffer.outbox.entry import (
     Released,
     pack_lanes,
 )
-from tests.outbox.backends import NOW_MS, WAIT_MAX_MS, Hand, entry, name_of, v1
+from tests.outbox.backends import NOW_MS, REFUSED, WAIT_MAX_MS, Hand, entry, name_of, v1
 
-REFUSED = DeadLetter(reason="refused", vendor_reason="required", field="name", message="was missing", status=422)
 SOON_MS = NOW_MS + 5_000
 HOUR_MS = 3_600_000
 
@@ -451,7 +450,7 @@ async def test_a_parked_entry_can_die_and_be_delivered(hand: Hand) -> None:
     await hand.take()
     await hand.settle_each({"a": REFUSED, "b": Delivered()}, attempts=5)
     assert hand.outbox.ledger() == Ledger(accepted=2, delivered=1, dead_lettered=1, dead=1)
-    assert [letter.attempts for letter in await hand.outbox.dead_letters()] == [5]
+    assert [letter.attempts for letter in await hand.outbox.archive.letters()] == [5]
 
 
 # Whose clock: the drain's may differ from the store's, and neither is to be trusted over the years
@@ -558,7 +557,7 @@ async def test_whoever_acquires_the_lease_takes_it_away(hand: Hand) -> None:
     with pytest.raises(LeaseLost):
         await hand.settle_each({"a": Delivered(), "b": REFUSED})
     assert hand.outbox.ledger() == Ledger(accepted=2)
-    assert list(await hand.outbox.dead_letters()) == []
+    assert list(await hand.outbox.archive.letters()) == []
     with pytest.raises(LeaseLost):
         await hand.lease.bring_forward(latest_ms=NOW_MS)
     hand.lease = new
@@ -594,7 +593,7 @@ async def test_a_dead_letter_keeps_why_and_when(hand: Hand) -> None:
     hand.clock.advance(60)
     hand.now_ms -= HOUR_MS  # the drain's clock is not for people to read
     await hand.settle(REFUSED, "a", attempts=2)
-    (letter,) = await hand.outbox.dead_letters()
+    (letter,) = await hand.outbox.archive.letters()
     assert (letter.seq, letter.kind, letter.body, letter.attempts) == (seq, "event", b"a", 2)
     assert (letter.reason, letter.status, letter.vendor_reason) == ("refused", 422, "required")
     assert (letter.field, letter.message) == ("name", "was missing")
@@ -608,7 +607,7 @@ async def test_a_parked_entry_that_dies_keeps_why_as_well(hand: Hand) -> None:
     await hand.take()
     await hand.settle_each({"a": REFUSED, "b": DeadLetter(reason="expired")})
     await hand.crash()
-    letters = await hand.outbox.dead_letters()
+    letters = await hand.outbox.archive.letters()
     assert [(letter.reason, letter.vendor_reason) for letter in letters] == [("refused", "required"), ("expired", "")]
 
 
@@ -618,7 +617,7 @@ async def test_a_replay_begins_without_holds(hand: Hand) -> None:
     await hand.settle(Parked(NOW_MS, holds=4), "a")
     await hand.take()
     await hand.settle(REFUSED, "a")
-    await hand.outbox.replay([seq])
+    await hand.replay(seq)
     assert await hand.main() == ["a"]
     assert hand.held["a"].holds == 0
 
@@ -627,8 +626,8 @@ async def test_dead_letters_are_listed_in_pages(hand: Hand) -> None:
     await hand.append(*(entry(name, name) for name in "abcd"))
     await hand.take()
     await hand.settle(REFUSED, "d", "b", "a", "c")
-    page = await hand.outbox.dead_letters(limit=3)
-    rest = await hand.outbox.dead_letters(after=page[-1].seq)
+    page = await hand.outbox.archive.letters(limit=3)
+    rest = await hand.outbox.archive.letters(after=page[-1].seq)
     assert [[letter.body for letter in letters] for letters in (page, rest)] == [[b"a", b"b", b"c"], [b"d"]]
 
 
@@ -636,13 +635,13 @@ async def test_a_replay_puts_dead_letters_at_the_tail_in_their_order(hand: Hand)
     seqs = await hand.append(*(entry(name, "ann", at_ms=7) for name in "abc"))
     await hand.take()
     await hand.settle(REFUSED, "a", "b", attempts=4)
-    assert await hand.outbox.replay([seqs[1], seqs[0], 999_999]) == 2
+    assert await hand.replay(seqs[1], seqs[0], 999_999) == 2
     claim = await hand.take()
     back = [met.entry for met in claim.main]
     assert [name_of(one) for one in back] == ["a", "b"]
     assert [(one.attempts, one.replays, one.accepted_at_ms) for one in back] == [(4, 1, 7)] * 2
     assert min(one.seq for one in back) > seqs[2]
-    assert list(await hand.outbox.dead_letters()) == []
+    assert list(await hand.outbox.archive.letters()) == []
     assert hand.outbox.ledger() == Ledger(accepted=3, replayed=2, dead_lettered=2)
 
 
@@ -650,7 +649,7 @@ async def test_a_dead_letter_is_replayed_once_however_often_it_is_asked_for(hand
     (seq,) = await hand.append(entry("a"))
     await hand.take()
     await hand.settle(REFUSED, "a")
-    assert [await hand.outbox.replay([seq, seq]), await hand.outbox.replay([seq])] == [1, 0]
+    assert [await hand.replay(seq, seq), await hand.replay(seq)] == [1, 0]
     assert await hand.main() == ["a"]
 
 
@@ -660,9 +659,9 @@ async def test_replays_are_counted_on(hand: Hand) -> None:
         await hand.take()
         assert hand.held["a"].replays == replays
         await hand.settle(REFUSED, "a")
-        (letter,) = await hand.outbox.dead_letters()
+        (letter,) = await hand.outbox.archive.letters()
         assert letter.replays == replays
-        await hand.outbox.replay([letter.seq])
+        await hand.replay(letter.seq)
 
 
 async def test_a_watcher_is_called_after_a_replay(hand: Hand) -> None:
@@ -671,7 +670,7 @@ async def test_a_watcher_is_called_after_a_replay(hand: Hand) -> None:
     await hand.settle(REFUSED, "a")
     calls: list[int] = []
     hand.outbox.watch(lambda: calls.append(1))
-    await hand.outbox.replay([seq])
+    await hand.replay(seq)
     assert calls
 
 

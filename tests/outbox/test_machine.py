@@ -95,7 +95,7 @@ class AnOutbox(RuleBasedStateMachine):
     @rule(data=st.data())
     def replay(self, data: st.DataObject) -> None:
         seqs = data.draw(st.lists(st.sampled_from([one.seq for one in self._model.at(Place.DEAD)]), max_size=4))
-        assert self._do(self._hand.outbox.replay(seqs)) == self._model.replay(seqs)
+        assert self._do(self._hand.replay(*seqs)) == self._model.replay(seqs)
 
     @precondition(lambda self: self._model.hand or self._model.at(Place.PARKED))
     @rule(how=st.sampled_from(["crash", "reopen", "lose the lease"]))
@@ -143,7 +143,7 @@ class AnOutbox(RuleBasedStateMachine):
         assert audit.is_balanced
         assert self._model.ledger == audit.ledger == self._hand.outbox.ledger()
         assert audit.waiting == len(self._model.at(Place.MAIN))
-        letters = self._do(self._hand.outbox.dead_letters())
+        letters = self._do(self._hand.outbox.archive.letters())
         assert [
             (one.seq, one.attempts, one.replays, one.died_at_ms, one.body.decode().rstrip()) for one in letters
         ] == [(one.seq, one.attempts, one.replays, one.died_at_ms, one.name) for one in self._model.at(Place.DEAD)]

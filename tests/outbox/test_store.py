@@ -16,6 +16,7 @@ from sqlite_utils import Database
 
 from cio_buffer.errors import OutboxFull, OutboxUnavailable, StoreHeld, StoreUnusable
 from cio_buffer.outbox import opening, schema, tables
+from cio_buffer.outbox.archive import Letters, Replayed
 from cio_buffer.outbox.contract import Condition, Ledger
 from cio_buffer.outbox.entry import DeadLetter, Delivered, NewEntry, Parked, Settled, pack_lanes, unpack_lanes
 from cio_buffer.outbox.opening import filesystem_of, prepare_folder
@@ -236,11 +237,11 @@ async def test_a_store_that_version_2_wrote_is_brought_up_to_date(path: Path) ->
     lease = await outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS)
     (parked,) = (await lease.claim(PLENTY, now_ms=NOW_MS)).parked
     assert (parked.seq, parked.body, parked.attempts, parked.holds) == (7, b"a", 3, 0)
-    (letter,) = await outbox.dead_letters()
+    (letter,) = await outbox.archive.letters()
     assert (letter.body, letter.reason, letter.vendor_reason, letter.message) == (b"b", "refused", "", "was missing")
     await lease.settle([Settled(parked, Parked(NOW_MS, holds=1), 4)], now_ms=NOW_MS)
     assert [one.holds for one in (await lease.claim(PLENTY, now_ms=NOW_MS)).parked] == [1]
-    assert await outbox.replay([5]) == 1
+    assert await outbox.archive.replay(Letters(seqs=frozenset({5}))) == Replayed(1, 0)
     assert (await outbox.audit()).is_balanced
     await outbox.close()
 

@@ -118,7 +118,7 @@ class Day:
             vendor=vendor,
             config=config,
             backlog=self._backlog,
-            dead={int(letter.body) for letter in await outbox.dead_letters(limit=1 << 31)},
+            dead={int(letter.body) for letter in await outbox.archive.letters(limit=1 << 31)},
             audit=await outbox.audit(),
             left=numbers_left(self._folder / "outbox.db"),
             violations=drain.order.violations,

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cio_buffer.clock import Clock
-from cio_buffer.outbox.contract import Audit
 from cio_buffer.outbox.opening import StoreLock, prepare_folder
-from cio_buffer.outbox.sqlite import SqliteOutbox, count
+from cio_buffer.outbox.sqlite import SqliteOutbox, look
 from cio_buffer.outbox.store import Store
 from cio_buffer.outbox.writer import Job, Writer, next_group
 
@@ -34,9 +33,9 @@ class VirtualOutbox(SqliteOutbox):
         self._writer = VirtualWriter(self._store, clock=self._clock, on_news=self._notify)
         await self._writer.start()
 
-    async def audit(self) -> Audit:
+    async def look(self, function: Callable[[sqlite3.Connection], Any]) -> Any:
         """At once: no thread belongs to virtual time."""
-        return count(self._store.path)
+        return look(self._store.path, function)
 
 
 class VirtualWriter(Writer):

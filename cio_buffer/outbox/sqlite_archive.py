@@ -1,0 +1,273 @@
+"""The archive of one SQLite file: it reads by connections of its own and changes in the writer's queue, by and by."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from msgspec import structs
+
+from cio_buffer.outbox import busiest, forgetting, letters, log, search, tables
+from cio_buffer.outbox.archive import (
+    EVERY_LETTER,
+    BusyLane,
+    Dead,
+    Forgotten,
+    Found,
+    Keeping,
+    Letters,
+    Replayed,
+    Tidied,
+)
+from cio_buffer.outbox.entry import NewEntry
+from cio_buffer.outbox.letters import Leftover, lanes_of, only
+from cio_buffer.outbox.overtaken import changes_state, overtaken
+from cio_buffer.outbox.store import Store
+from cio_buffer.outbox.trail import LANES_MAX
+
+PAGE = 20_000
+"""How many dead letters a bulk change looks at together; it reads the log once for each page."""
+
+CHANGED_TOGETHER = 200
+"""How many go in one commit: 40 µs each, and apps wait for their 200 meanwhile."""
+
+PRUNED_TOGETHER = 64
+"""Lines of the log that go in one commit: of full requests, 1.6 MB."""
+
+LETTER_BYTES = 300
+"""What a dead letter takes beside its body, roughly."""
+
+
+class Run(Protocol):
+    """`SqliteOutbox.run`."""
+
+    def __call__(self, function: Callable[[sqlite3.Connection], Any], *, is_news: bool = False) -> Awaitable[Any]: ...
+
+
+Look = Callable[[Callable[[sqlite3.Connection], Any]], Awaitable[Any]]
+
+
+class SqliteArchive:
+    """Keeps `archive.Archive`."""
+
+    def __init__(self, store: Store, *, run: Run, look: Look, is_in_hand: Callable[..., bool]) -> None:
+        """`run` has something done by the writer's thread, `look` by a reader. `is_in_hand(seq, is_parked=)` says
+        whether the drain has an entry."""
+        self._store = store
+        self._run, self._look, self._is_in_hand = run, look, is_in_hand
+        self._one_at_a_time = asyncio.Lock()
+
+    async def letters(self, wanted: Letters = EVERY_LETTER, *, after: int = 0, limit: int = 100) -> Sequence[Dead]:
+        found: list[Dead] = await self._look(partial(letters.read, wanted=wanted, after=after, limit=limit))
+        return found
+
+    async def count_letters(self, wanted: Letters = EVERY_LETTER, *, limit: int | None = None) -> int:
+        count: int = await self._look(partial(letters.count, wanted=wanted, limit=limit))
+        return count
+
+    async def reasons(self) -> dict[str, int]:
+        reasons: dict[str, int] = await self._look(letters.reasons)
+        return reasons
+
+    async def replay(
+        self, wanted: Letters, *, limit: int | None = None, after_newer: bool = False, is_dry: bool = False
+    ) -> Replayed:
+        replayed = left = 0
+        async with self._one_at_a_time:
+            try:
+                after = 0
+                while page := await self._page(wanted, after, limit, replayed + left):
+                    after = page[-1].seq
+                    stay = set() if after_newer else await self._overtaken(page)
+                    go = [letter for letter in page if letter.seq not in stay]
+                    done = len(go) if is_dry else await self._revive(go, after_newer=after_newer)
+                    replayed, left = replayed + done, left + len(page) - done
+            finally:
+                self._store.newcomers = None
+        return Replayed(replayed, left)
+
+    async def purge(self, wanted: Letters, *, limit: int | None = None, is_dry: bool = False) -> int:
+        if is_dry:
+            return await self.count_letters(wanted, limit=limit)
+        purged, after = 0, 0
+        async with self._one_at_a_time:
+            while page := await self._page(wanted, after, limit, purged):
+                after = page[-1].seq
+                purged += await self._throw_away(page)
+        return purged
+
+    async def edit(self, seq: int, anew: NewEntry) -> bool:
+        def edit(db: sqlite3.Connection) -> bool:
+            found = letters.leftovers(db, only([seq]))
+            for letter in found:
+                self._store.edit(db, letter, anew)
+            return bool(found)
+
+        is_done: bool = await self._run(edit)
+        return is_done
+
+    async def trace(self, seq: int) -> Found:
+        return await self._search(partial(search.by_number, seq=seq))
+
+    async def trace_lane(self, lanes: Sequence[int], *, limit: int) -> Found:
+        return await self._search(partial(search.by_lanes, lanes=lanes, limit=limit))
+
+    async def trace_event(self, event_id: str, *, limit: int) -> Found:
+        return await self._search(partial(search.by_event, event_id=event_id, limit=limit))
+
+    async def busiest_lanes(self, count: int = 10) -> Sequence[BusyLane]:
+        lanes: list[BusyLane] = await self._look(partial(busiest.busiest, count=count))
+        return lanes
+
+    async def lane_sample(self, lane: int) -> tuple[bytes, str | None] | None:
+        sample: tuple[bytes, str | None] | None = await self._look(partial(busiest.lane_sample, lane=lane))
+        return sample
+
+    async def tidy(self, keeping: Keeping, *, now_ms: int) -> Tidied:
+        is_log_due, is_dead_due = await self._look(partial(self._what_is_due, keeping=keeping, now_ms=now_ms))
+        lines: int = await self._run(partial(self._prune, keeping=keeping, now_ms=now_ms)) if is_log_due else 0
+        by_age, by_bytes = (0, 0)
+        if is_dead_due:
+            by_age, by_bytes = await self._run(partial(self._evict, keeping=keeping, now_ms=now_ms))
+        return Tidied(lines, by_age, by_bytes, is_done=not (lines or by_age or by_bytes))
+
+    async def forget(self, lanes: Sequence[int]) -> Forgotten:
+        waiting = dead = in_hand = 0
+        for lane in lanes:
+            traces = await self._look(partial(forgetting.find, lane=lane))
+            for seqs in chunks(traces.event):
+                gone, held = await self._run(partial(self._forget_main, seqs=seqs))
+                waiting, in_hand = waiting + gone, in_hand + held
+            for seqs in chunks(traces.parked):
+                gone, held = await self._run(partial(self._forget_parked, seqs=seqs), is_news=True)
+                waiting, in_hand = waiting + gone, in_hand + held
+            for seqs in chunks(traces.dead):
+                dead += await self._run(partial(self._forget_dead, seqs=seqs))
+            for ids in chunks(traces.lines):
+                await self._run(partial(self._forget_lines, ids=ids, lane=lane))
+        return Forgotten(waiting, dead, in_hand)
+
+    async def _search(self, how: Callable[[sqlite3.Connection], Found]) -> Found:
+        found: Found = await self._look(how)
+        return structs.replace(found, highest_seq=self._store.committed_seq)
+
+    async def _page(self, wanted: Letters, after: int, limit: int | None, done: int) -> list[Leftover]:
+        size = PAGE if limit is None else min(PAGE, limit - done)
+        page: list[Leftover] = await self._look(partial(letters.leftovers, wanted=wanted, after=after, limit=size))
+        return page
+
+    async def _overtaken(self, page: Sequence[Leftover]) -> set[int]:
+        """Those of a page that have been overtaken. What comes in from now on is noted: `_revive` looks at that.
+
+        In the writer's queue: so whatever is not noted was committed before the look.
+        """
+        await self._run(lambda _: self._store.note_newcomers())
+        stay: set[int] = await self._look(partial(overtaken, candidates=page))
+        return stay
+
+    async def _revive(self, page: Sequence[Leftover], *, after_newer: bool) -> int:
+        def revive(db: sqlite3.Connection, seqs: Sequence[int]) -> int:
+            newcomers = set() if after_newer else self._store.newcomers or set()
+            found = letters.leftovers(db, only(seqs))
+            go = [one for one in found if not (changes_state(one.kind) and newcomers.intersection(lanes_of(one)))]
+            for some in in_lines(go):
+                self._store.revive(db, some)
+            return len(go)
+
+        revived = 0
+        for seqs in chunks([letter.seq for letter in page]):
+            revived += await self._run(partial(revive, seqs=seqs), is_news=True)
+        return revived
+
+    async def _throw_away(self, page: Sequence[Leftover]) -> int:
+        def throw_away(db: sqlite3.Connection, seqs: Sequence[int]) -> int:
+            found = letters.leftovers(db, only(seqs))
+            for some in in_lines(found):
+                self._store.throw_away(db, some, "purged")
+            return len(found)
+
+        thrown = 0
+        for seqs in chunks([letter.seq for letter in page]):
+            thrown += await self._run(partial(throw_away, seqs=seqs))
+        return thrown
+
+    def _what_is_due(self, db: sqlite3.Connection, *, keeping: Keeping, now_ms: int) -> tuple[bool, bool]:
+        """Whether any of the log, and any dead letter, is to be thrown away. A look costs less than a commit."""
+        begins_at_ms, oldest = log.begins_at_ms(db), letters.oldest(db, 1)
+        is_log_old = begins_at_ms is not None and begins_at_ms < now_ms - int(keeping.log_for_s * 1000)
+        is_log_due = is_log_old or (begins_at_ms is not None and self._log_excess(keeping) > 0)
+        is_dead_old = any(letter.died_at_ms < now_ms - int(keeping.dead_for_s * 1000) for letter in oldest)
+        return is_log_due, is_dead_old or (bool(oldest) and self._dead_excess(keeping) > 0)
+
+    def _log_excess(self, keeping: Keeping) -> int:
+        counts = self._store.counts
+        return counts["log_bytes"] + log.LINE_BYTES * counts["log_lines"] - keeping.log_bytes
+
+    def _dead_excess(self, keeping: Keeping) -> int:
+        counts = self._store.counts
+        return counts["dead_bytes"] + LETTER_BYTES * counts["dead"] - keeping.dead_bytes
+
+    def _prune(self, db: sqlite3.Connection, *, keeping: Keeping, now_ms: int) -> int:
+        before_ms = now_ms - int(keeping.log_for_s * 1000)
+        lines, freed = log.prune(db, before_ms=before_ms, excess_bytes=self._log_excess(keeping), limit=PRUNED_TOGETHER)
+        self._store.counts["log_lines"] -= lines
+        self._store.counts["log_bytes"] -= freed
+        return lines
+
+    def _evict(self, db: sqlite3.Connection, *, keeping: Keeping, now_ms: int) -> tuple[int, int]:
+        before_ms, excess = now_ms - int(keeping.dead_for_s * 1000), self._dead_excess(keeping)
+        old: list[Leftover] = []
+        surplus: list[Leftover] = []
+        for letter in letters.oldest(db, CHANGED_TOGETHER):
+            if letter.died_at_ms < before_ms:
+                old.append(letter)
+            elif excess > 0:
+                surplus.append(letter)
+            excess -= letter.body_bytes + LETTER_BYTES
+        for some in in_lines([*old, *surplus]):
+            self._store.throw_away(db, some, "evicted")
+        return len(old), len(surplus)
+
+    def _forget_main(self, db: sqlite3.Connection, *, seqs: Sequence[int]) -> tuple[int, int]:
+        free = [seq for seq in seqs if not self._is_in_hand(seq, is_parked=False)]
+        gone = tables.delete_main(db, free)
+        self._store.counts["purged"] += gone
+        return gone, len(seqs) - len(free)
+
+    def _forget_parked(self, db: sqlite3.Connection, *, seqs: Sequence[int]) -> tuple[int, int]:
+        free = [entry for entry in tables.read_parked(db, seqs) if not self._is_in_hand(entry.seq, is_parked=True)]
+        gone = sum(tables.delete_parked(db, entry) for entry in free)
+        tables.promote(db, {lane for entry in free for lane in entry.lanes}, self._store.now_ms())
+        self._store.counts["purged"] += gone
+        self._store.counts["parked"] -= gone
+        return gone, len(seqs) - len(free)
+
+    def _forget_dead(self, db: sqlite3.Connection, *, seqs: Sequence[int]) -> int:
+        found = letters.leftovers(db, only(seqs))
+        letters.remove(db, [letter.seq for letter in found])
+        self._store.count_out(found, "dead_purged")
+        return len(found)
+
+    def _forget_lines(self, db: sqlite3.Connection, *, ids: Sequence[int], lane: int) -> None:
+        for line_id in ids:
+            lines, freed = forgetting.blank(db, line_id, lane)
+            self._store.counts["log_lines"] -= lines
+            self._store.counts["log_bytes"] -= freed
+
+
+def chunks(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    """What goes in one commit each."""
+    for start in range(0, len(numbers), CHANGED_TOGETHER):
+        yield numbers[start : start + CHANGED_TOGETHER]
+
+
+def in_lines(found: Sequence[Leftover]) -> Iterator[Sequence[Leftover]]:
+    """What goes in one line of the log each: whoever touches more lanes than a trail can count has one to itself."""
+    start = 0
+    for end, letter in enumerate(found):
+        if len(letter.lanes) >= 8 * LANES_MAX:
+            yield from (some for some in (found[start:end], [letter]) if some)
+            start = end + 1
+    if found[start:]:
+        yield found[start:]
