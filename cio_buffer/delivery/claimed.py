@@ -5,7 +5,7 @@ from sys import maxsize
 
 from msgspec import Struct
 
-from cio_buffer.outbox.entry import Entry
+from cio_buffer.outbox.entry import Attempt, Entry
 
 EVENT_KINDS = frozenset({"event", "page", "screen"})
 
@@ -24,6 +24,7 @@ class Claimed(Struct, eq=False, kw_only=True, weakref=False):
 
     `waits_for` counts, lane by lane, the entries next before it; `followers` are those next behind it. `company_max`
     is how many may share its next request: halved when a batch is refused and nobody knows whose fault it is.
+    `history`: the requests that it was in, in this hand, and that did not deliver it.
     `trouble`: what the last request it was in met, as a verdict's reason, if nobody knows whose it is; else "".
     """
 
@@ -39,6 +40,7 @@ class Claimed(Struct, eq=False, kw_only=True, weakref=False):
     joined_by: int = 0
     company_max: int = maxsize
     trouble: str = ""
+    history: tuple[Attempt, ...] = ()
     followers: list["Claimed"] = []
 
     @property

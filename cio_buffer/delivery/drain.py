@@ -11,15 +11,17 @@ from structlog.typing import FilteringBoundLogger
 from cio_buffer.clock import Clock, SteadyTime
 from cio_buffer.delivery.batching import BatchLimits
 from cio_buffer.delivery.claimed import Claimed
+from cio_buffer.delivery.flight import ABANDONED, Fates, Flight, carrying, fate, report, took_ms
 from cio_buffer.delivery.lanes import Leaving, Window, WindowLimits
 from cio_buffer.delivery.order import OrderWatch
 from cio_buffer.delivery.pacing import Pacing
 from cio_buffer.delivery.record import Record
 from cio_buffer.delivery.retry import Again, Circumstances, HeldBack, InV1, RetryPolicy
 from cio_buffer.delivery.verdict import DELIVERED, Verdict, judge
+from cio_buffer.delivery.whereabouts import Whereabouts
 from cio_buffer.errors import LeaseLost, OutboxUnavailable
 from cio_buffer.outbox.contract import Lease, Outbox, Room
-from cio_buffer.outbox.entry import Delivered, Parked, Settled
+from cio_buffer.outbox.entry import Delivered, Parked, Report, Settled
 from cio_buffer.upstream.track import batch_request, v1_request
 from cio_buffer.upstream.transport import Reply, Request, Transport
 
@@ -67,6 +69,8 @@ class Drain:
         self._lease: Lease | None = None
         self._window = Window(limits.window)
         self._flights: set[asyncio.Task[None]] = set()
+        self._under_way: dict[int, Flight] = {}
+        self._next_request = 1
         self._wake = asyncio.Event()
         self._may_claim, self._is_at_end = True, False
         self._problem: BaseException | None = None
@@ -79,7 +83,7 @@ class Drain:
         self._v1_behind_since: float | None = None
         self._is_mended = False
         self._batches_in_flight, self._batch_left_at = 0, -inf
-        self.record = Record(clock, logger)
+        self.record = Record(clock, logger, outbox.names)
         outbox.watch(self._on_change)
 
     async def run(self) -> None:
@@ -134,6 +138,12 @@ class Drain:
         """For how long there have been more calls that leave alone than could leave; 0 while there are not."""
         return 0.0 if self._v1_behind_since is None else self._now() - self._v1_behind_since
 
+    def whereabouts(self, first_seq: int) -> Whereabouts | None:
+        """The request that the entry accepted under that number is in just now; None if it is in none."""
+        if (flight := carrying(self._under_way.values(), first_seq)) is None:
+            return None
+        return Whereabouts(state="in_flight", request=flight.number, since_ms=flight.sent_at_ms)
+
     async def flights(self) -> None:
         """Wait until nothing is under way."""
         while self._flights:
@@ -165,6 +175,7 @@ class Drain:
     async def _claim(self) -> None:
         if self._lease is None:
             self._lease = await self._outbox.acquire(now_ms=self._now_ms(), wait_max_ms=self._retry.wait_max_ms)
+            self._next_request = max(self._next_request, self._lease.first_request)
             self.pacing.recall(self._outbox.learnt())
         if self._is_mended:
             await self._lease.bring_forward(latest_ms=self._now_ms())
@@ -265,7 +276,10 @@ class Drain:
         if batch[0].call is None:
             self._batch_left_at = now
         self.order.sent([claimed.entry for claimed in batch])
-        self._spawn(self._fly(batch, request_for(batch), lease, sent_at=now))
+        flight = Flight(number=self._next_request, batch=batch, sent_at=now, sent_at_ms=int(self._clock.now() * 1000))
+        self._next_request += 1
+        self._under_way[flight.number] = flight
+        self._spawn(self._fly(flight, request_for(batch), lease))
 
     def _jitter(self) -> float:
         return self._chance.random()
@@ -286,10 +300,12 @@ class Drain:
             self._problem = self._problem or task.exception()
         self._on_change()
 
-    async def _fly(self, batch: list[Claimed], request: Request, lease: Lease, *, sent_at: float) -> None:
+    async def _fly(self, flight: Flight, request: Request, lease: Lease) -> None:
         """One request, from its sending until its entries are settled: until then it keeps its slot and its lanes."""
+        batch = flight.batch
         try:
-            reply = await self._transport.send(request)
+            reply = await self._send(flight, request, lease)
+            fates = Fates(flight, reply, now=self._now())
             verdicts = judge(
                 reply,
                 entries=len(batch),
@@ -306,25 +322,44 @@ class Drain:
                 now=self._steady.now(),
                 wall_now=self._clock.now(),
             )
-            self._learn(reply, verdicts[0], batch, sent_at=sent_at)
-            await self._settle(batch, verdicts, lease, at)
+            self._learn(reply, verdicts[0], flight)
+            await self._settle(batch, verdicts, fates, lease, at)
         finally:
+            del self._under_way[flight.number]
             self.pacing.ended()
             if lease is self._lease:
                 self._count_in_flight(batch, -1)
 
-    async def _settle(self, batch: list[Claimed], verdicts: Sequence[Verdict], lease: Lease, at: Circumstances) -> None:
-        """Turn verdicts into settlements, and have those that end a claim written."""
+    async def _send(self, flight: Flight, request: Request, lease: Lease) -> Reply:
+        """Send it, and hear the answer. Who gives that up has to say so in the log: it may have been taken in."""
+        try:
+            return await self._transport.send(request)
+        except asyncio.CancelledError:
+            told = report(flight, None, "abandoned", [(ABANDONED, None)], took_ms=took_ms(flight, self._now()))
+            writing = asyncio.ensure_future(lease.settle([], now_ms=self._now_ms(), report=told))
+            writing.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise
+
+    async def _settle(
+        self,
+        batch: Sequence[Claimed],
+        verdicts: Sequence[Verdict],
+        fates: Fates,
+        lease: Lease,
+        at: Circumstances,
+    ) -> None:
+        """Turn verdicts into settlements, and have those that end a claim written, with the report of the request."""
         leaving: Leaving = []
         again: list[Claimed] = []
         aside: list[tuple[Claimed, HeldBack]] = []
-        for claimed, verdict in zip(batch, verdicts, strict=True):
+        for place, (claimed, verdict) in enumerate(zip(batch, verdicts, strict=True)):
             if verdict is DELIVERED:  # as nearly all are: what follows takes 2 µs an entry
                 leaving.append((claimed, TAKEN_IN))
                 continue
             claimed.attempts += not verdict.is_blameless
             claimed.trouble = verdict.reason if verdict.casts_suspicion else claimed.trouble
             outcome = self._retry.settle(claimed, verdict, at, jitter=self._jitter())
+            fates.note(place, claimed, fate(verdict, outcome))
             match outcome:
                 case HeldBack():
                     aside.append((claimed, outcome))
@@ -342,19 +377,19 @@ class Drain:
             aside.append((batch[0], held))
         for claimed, held in aside:
             leaving += self._window.park(claimed, Parked(held.until_ms, held.holds, claimed.trouble))
-            self.record.held_back(claimed.seq, claimed.trouble)
+            self.record.held_back(claimed.entry, claimed.trouble)
         self._window.give_back(again, is_tried=verdicts[0].is_trouble)
-        await self._write(leaving, lease)
+        await self._write(leaving, lease, fates.report())
 
-    async def _write(self, leaving: Leaving, lease: Lease) -> None:
+    async def _write(self, leaving: Leaving, lease: Lease, told: Report | None = None) -> None:
         """Have settlements written, so many to a commit, and only then let go of what they settle."""
-        for start in range(0, len(leaving), SETTLED_MAX):
-            await self._write_together(leaving[start : start + SETTLED_MAX], lease)
+        for start in range(0, max(len(leaving), 1), SETTLED_MAX):
+            await self._write_together(leaving[start : start + SETTLED_MAX], lease, None if start else told)
 
-    async def _write_together(self, leaving: Leaving, lease: Lease) -> None:
-        settled = [Settled(claimed.entry, outcome, claimed.attempts) for claimed, outcome in leaving]
+    async def _write_together(self, leaving: Leaving, lease: Lease, told: Report | None) -> None:
+        settled = [Settled(claimed.entry, outcome, claimed.attempts, claimed.history) for claimed, outcome in leaving]
         try:
-            await lease.settle(settled, now_ms=self._now_ms())
+            await lease.settle(settled, now_ms=self._now_ms(), report=told)
         except LeaseLost:
             if lease is self._lease:
                 self._start_over()
@@ -366,12 +401,13 @@ class Drain:
             self._window.leave([claimed for claimed, _ in leaving])
         self.record.settled(settled)
 
-    def _learn(self, reply: Reply, verdict: Verdict, batch: Sequence[Claimed], *, sent_at: float) -> None:
+    def _learn(self, reply: Reply, verdict: Verdict, flight: Flight) -> None:
         """Let a reply slow us down or speed us up, and remember that."""
-        self.record.heard(reply, verdict, entries=len(batch))
+        batch = flight.batch
+        self.record.heard(reply, verdict, request=flight.number, entries=len(batch))
         self.pacing.answered(
             verdict,
-            sent_at=sent_at,
+            sent_at=flight.sent_at,
             now=self._now(),
             jitter=self._jitter(),
             is_suspect=bool(batch[0].trouble),

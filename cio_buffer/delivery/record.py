@@ -7,7 +7,8 @@ from structlog.typing import FilteringBoundLogger
 from cio_buffer.clock import Clock
 from cio_buffer.delivery.pacing import Pacing
 from cio_buffer.delivery.verdict import Meaning, Verdict
-from cio_buffer.outbox.entry import DeadLetter, Delivered, Settled
+from cio_buffer.outbox.entry import DeadLetter, Delivered, Entry, Settled
+from cio_buffer.outbox.names import Names
 from cio_buffer.telemetry import log
 from cio_buffer.telemetry.recent import Recent
 from cio_buffer.upstream.transport import Reply
@@ -21,18 +22,18 @@ class Record:
     same ids.
     """
 
-    def __init__(self, clock: Clock, logger: FilteringBoundLogger) -> None:
-        self._clock, self._logger = clock, logger
+    def __init__(self, clock: Clock, logger: FilteringBoundLogger, names: Names) -> None:
+        self._clock, self._logger, self._names = clock, logger, names
         self._held_for: str | None = None
         self.answers = Recent(window_s=300.0)
         self.delivered = Recent(window_s=10.0)
         self.ambiguous = 0
 
-    def heard(self, reply: Reply, verdict: Verdict, *, entries: int) -> None:
+    def heard(self, reply: Reply, verdict: Verdict, *, request: int, entries: int) -> None:
         """A request with so many entries came back, or did not."""
         self.answers.add(str(reply.status or reply.trouble), self._clock.monotonic())
         self.ambiguous += entries if verdict.meaning is Meaning.AMBIGUOUS else 0
-        self._logger.debug(log.BATCH_SENT, entries=entries, status=reply.status, trouble=reply.trouble)
+        self._logger.debug(log.BATCH_SENT, request=request, entries=entries, status=reply.status, trouble=reply.trouble)
 
     def look_at_hold(self, pacing: Pacing, reply: Reply) -> None:
         """Say so when everything is held, or held for another reason than before, or no longer."""
@@ -51,9 +52,9 @@ class Record:
         hint = hint_for(self._held_for)
         say(event, reason=self._held_for, status=reply.status, next_try_in_s=wait_s, hint=hint)
 
-    def held_back(self, seq: int, reason: str) -> None:
+    def held_back(self, entry: Entry, reason: str) -> None:
         """One entry waits for its own trouble's sake."""
-        self._logger.debug(log.ENTRY_RETRY_SCHEDULED, seq=seq, reason=reason)
+        self._logger.debug(log.ENTRY_RETRY_SCHEDULED, receipt=self._receipt(entry), reason=reason)
 
     def settled(self, settled: Sequence[Settled]) -> None:
         """Count what left, and name what died: without its words, which may hold personal data."""
@@ -62,4 +63,8 @@ class Record:
         for one in others:
             if isinstance(one.settlement, DeadLetter):
                 reason = one.settlement.reason
-                self._logger.warning(log.ENTRY_DEAD_LETTERED, seq=one.entry.seq, kind=one.entry.kind, reason=reason)
+                receipt = self._receipt(one.entry)
+                self._logger.warning(log.ENTRY_DEAD_LETTERED, receipt=receipt, kind=one.entry.kind, reason=reason)
+
+    def _receipt(self, entry: Entry) -> str:
+        return self._names.receipt(entry.first_seq, entry.accepted_at_ms)

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from cio_buffer.errors import OutboxUnavailable
 from cio_buffer.outbox.contract import Room
-from cio_buffer.outbox.entry import NewEntry, Settled
+from cio_buffer.outbox.entry import NewEntry, Report, Settled
 from cio_buffer.upstream.transport import Reply
 from tests.delivery.world import World
 
@@ -52,7 +52,7 @@ async def test_a_207_is_read_per_operation(world: World) -> None:
     await world.append(*(world.entry(n, "id:ann") for n in range(5)))
     await world.step()
     assert world.api.taken == [0, 2, 4]
-    letters = await world.outbox.dead_letters()
+    letters = await world.outbox.archive.letters()
     assert [(letter.reason, letter.field, letter.message, letter.status) for letter in letters] == [
         ("refused", "name", "what was missing", 207)
     ] * 2
@@ -88,7 +88,7 @@ async def test_a_wrong_key_holds_everything_and_spends_no_attempt(world: World) 
     assert world.outbox.ledger().entries == 1
     world.api.otherwise = lambda _: complaint(0)
     await world.until_idle()
-    (letter,) = await world.outbox.dead_letters()
+    (letter,) = await world.outbox.archive.letters()
     assert letter.attempts == 1
 
 
@@ -251,7 +251,7 @@ async def test_an_old_entry_is_given_up_where_the_operator_sets_a_limit(tmp_path
     world.api.otherwise = lambda _: Reply(status=503)
     await world.append(world.entry(1, "id:ann"))
     await world.until_idle()
-    (letter,) = await world.outbox.dead_letters()
+    (letter,) = await world.outbox.archive.letters()
     assert (letter.reason, letter.status) == ("expired", 503)
     await world.close()
 
@@ -280,12 +280,12 @@ async def test_a_request_keeps_its_slot_until_its_settlement_has_committed(tmp_p
     committed = asyncio.Event()
 
     class SlowLease:
-        good_until = lease.good_until
+        good_until, first_request = lease.good_until, lease.first_request
         claim = lease.claim
 
-        async def settle(self, settled: Sequence[Settled], *, now_ms: int) -> None:
+        async def settle(self, settled: Sequence[Settled], *, now_ms: int, report: Report | None = None) -> None:
             await committed.wait()
-            await lease.settle(settled, now_ms=now_ms)
+            await lease.settle(settled, now_ms=now_ms, report=report)
 
     world.drain._lease = SlowLease()
     await world.append(world.entry(1, "id:ann"), world.entry(2, "id:bob"))
@@ -372,7 +372,7 @@ async def test_a_404_for_one_call_is_a_dead_letter_once_others_passed(world: Wor
     world.api.otherwise = lambda ops: gone if ops[0]["n"] == 1 else Reply(status=200)
     await world.append(world.entry(1, "id:ann", v1=True), world.entry(2, "id:bob", v1=True))
     await world.until_idle()
-    (letter,) = await world.outbox.dead_letters()
+    (letter,) = await world.outbox.archive.letters()
     assert (letter.seq, letter.reason, letter.message) == (1, "refused", "no such segment")
     assert world.api.seen.count([1]) == 2  # once more than its verdict needed
 
@@ -389,7 +389,7 @@ async def test_a_web_page_that_refuses_everything_buries_nobody(world: World, st
     assert world.drain.pacing.trouble == "not_customer_io"
     world.api.otherwise = lambda ops: page if any(one["n"] == 5 for one in ops) else Reply(status=200)
     await world.until_idle()
-    (letter,) = await world.outbox.dead_letters()
+    (letter,) = await world.outbox.archive.letters()
     assert json.loads(letter.body)["n"] == 5
     assert sorted(world.api.taken) == [n for n in range(20) if n != 5]
 

@@ -98,7 +98,7 @@ def test_exactly_the_bad_ones_die_and_each_good_one_is_taken_in_once(
 
     async def check(folder: Path) -> None:
         world = await drain_all(folder, vendor, lanes, **limits)
-        letters = await world.outbox.dead_letters(limit=1_000)
+        letters = await world.outbox.archive.letters(limit=1_000)
         assert {json.loads(letter.body)["n"] for letter in letters} == bad
         assert set(vendor.taken) == set(range(len(lanes))) - bad
         if not set(modes) & set(UNNAMED):  # where nobody is named, the others have to be asked again, under their ids
@@ -118,7 +118,7 @@ async def test_one_culprit_costs_few_requests(tmp_path: Path, mode: str, culprit
     vendor = Vendor({culprit}, [mode])
     world = await drain_all(tmp_path, vendor, [[n] for n in range(1_000)])
     assert vendor.requests <= 1 + 2 * ceil(log2(1_000))
-    (letter,) = await world.outbox.dead_letters()
+    (letter,) = await world.outbox.archive.letters()
     assert letter.seq == culprit + 1
     await world.close()
 

@@ -108,7 +108,7 @@ async def test_whatever_a_day_brings(tmp_path: Path, block: int) -> None:
         await day.live()
         good = set(day.lanes_of) - day.poison
         assert set(world.api.taken) == good  # nothing lost
-        letters = await world.outbox.dead_letters(limit=1_000)
+        letters = await world.outbox.archive.letters(limit=1_000)
         assert {json.loads(letter.body)["n"] for letter in letters} == day.poison  # nobody else harmed
         for lane in LANES:
             assert day.first_taken(lane) == sorted(day.first_taken(lane)), lane

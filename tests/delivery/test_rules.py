@@ -30,7 +30,10 @@ def claimed(
 ) -> Claimed:
     entry = Entry(
         seq=seq,
+        first_seq=seq,
         lanes=(),
+        packed_lanes=b"",
+        trail=b"",
         kind=kind,
         accepted_at_ms=int(NOW * 1000),
         call=call,
