@@ -10,6 +10,7 @@ from cio_buffer import __version__
 from cio_buffer.admin.routes import Alive, Readiness, Wrong
 from cio_buffer.http.answers import Complaint, Complaints, Refusals, Taken
 from cio_buffer.ingest.routes import REGION, V2_BATCH, V2_ENTITY
+from cio_buffer.ingest.taken import RECEIPT
 from cio_buffer.ingest.track_v1.call import CUSTOMERS
 from cio_buffer.ingest.track_v1.calls import (
     BY_PATH,
@@ -57,6 +58,16 @@ APP_REFUSED = {
     "408": "The body was not whole in time, so nothing was carried out",
     "421": "Customer.io redirects: the region is not the workspace's",
     "503": "Customer.io cannot be reached, and nothing was sent",
+}
+ONE_RECEIPT = "[0-9A-HJKMNP-TV-Z]{13,25}"
+RECEIPTS: Json = {
+    "headers": {
+        RECEIPT: {
+            "description": "Names what was stored: a receipt, or the first and the last of several, which are"
+            " consecutive. Absent where nothing was stored now",
+            "schema": {"type": "string", "pattern": rf"^{ONE_RECEIPT}(\.\.{ONE_RECEIPT})?$"},
+        }
+    }
 }
 UNKNOWN = "Nobody knows whether Customer.io carried it out, so it is not sent again"
 APP_METHODS = ("get", "post", "put", "patch", "delete")
@@ -142,7 +153,7 @@ def v1_calls() -> Iterator[tuple[str, str, Json]]:
 def v2_calls() -> Iterator[tuple[str, str, Json]]:
     items = {"type": "array", "items": ref("Operation"), "minItems": 1}
     batch: Json = {"type": "object", "required": ["batch"], "properties": {"batch": items}}
-    partly = {"207": in_json("Some operations were refused, all the others are stored", Refusals)}
+    partly = {"207": in_json("Some operations were refused, all the others are stored", Refusals) | RECEIPTS}
     for path, does, body, more in (
         (V2_ENTITY, "Take one operation", ref("Operation"), {}),
         (V2_BATCH, "Take many operations, each judged by itself", batch, partly),
@@ -194,7 +205,8 @@ def operation(path: str, method: str, does: str, responses: Mapping[str, Json], 
 
 def answers(shape: type) -> Json:
     """What a call that is stored may be answered."""
-    return {"200": in_json("It is on disk", Taken), **{code: in_json(why, shape) for code, why in REFUSED.items()}}
+    refused = {code: in_json(why, shape) for code, why in REFUSED.items()}
+    return {"200": in_json("It is on disk", Taken) | RECEIPTS, **refused}
 
 
 def unknown() -> Json:

@@ -20,8 +20,15 @@ class Intake:
     def acceptance(self, route: str, traceparent: str | None) -> Acceptance:
         """The present moment, as what is accepted in it will remember it."""
         now = self._clock.now()
-        return Acceptance(now, lambda: self._new_id(now), route, traceparent)
+        return Acceptance(int(now * 1000), lambda: self._new_id(now), route, traceparent)
 
-    async def store(self, entries: Sequence[NewEntry], call: AppCall) -> None:
-        """Store what `call` brought. Raises OutboxFull (nothing stored) or OutboxUnavailable (perhaps stored)."""
-        await self._outbox.append(entries, call)
+    async def store(self, entries: Sequence[NewEntry], call: AppCall) -> str:
+        """Store what `call` brought, all of it accepted at one moment; returns its receipt.
+
+        That of several entries is "FIRST..LAST": theirs are consecutive.
+        Raises OutboxFull (nothing stored) or OutboxUnavailable (perhaps stored).
+        """
+        seqs = await self._outbox.append(entries, call)
+        receipt, at_ms = self._outbox.names.receipt, entries[0].accepted_at_ms
+        first = receipt(seqs[0], at_ms)
+        return first if len(seqs) == 1 else f"{first}..{receipt(seqs[-1], at_ms)}"

@@ -94,6 +94,14 @@ def invalid(message: str, field: str = "") -> InvalidOperation:
     return InvalidOperation(Problem(reason="invalid", field=field, message=message))
 
 
+def as_typed(value: Raw) -> str:
+    """An event's id as a person would type it: a text's characters, of anything else what JSON writes for it."""
+    try:
+        return TEXT.decode(value)
+    except msgspec.MsgspecError:
+        return bytes(value).decode()
+
+
 def encode(fields: Mapping[str, object]) -> bytes:
     """An object as it will be sent."""
     return msgspec.json.encode(fields)

@@ -9,13 +9,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from hashlib import blake2b
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
 from cio_buffer.clock import Clock
 from cio_buffer.outbox.contract import Outbox
 from cio_buffer.outbox.entry import ANSWER_KEPT_S, AppCall
+
+T = TypeVar("T")
 
 LOST_MAX = 10_000
 NOTE_AFTER_S = 0.1
@@ -66,16 +68,19 @@ class Repeats:
             self._lose(call)
 
     async def store_once(
-        self, fingerprint: bytes, caller: Caller, store: Callable[[AppCall], Awaitable[None]], *, is_repeat: bool
-    ) -> None:
-        """Have `store` done, unless the call repeats one that was stored in vain. Raises what `store` raises."""
-        now = UnderWay(fingerprint, caller)
+        self, fingerprint: bytes, caller: Caller, store: Callable[[AppCall], Awaitable[T]], *, is_repeat: bool
+    ) -> T | None:
+        """Have `store` done, unless the call repeats one that was stored in vain. Raises what `store` raises.
+
+        Returns what `store` does, None for such a repeat.
+        """
+        now, told = UnderWay(fingerprint, caller), None
         self._under_way.setdefault(fingerprint, []).append(now)
         try:
             call = await self._find(fingerprint, now) if is_repeat else None
             if call is None:
                 call = AppCall(fingerprint=fingerprint, at_s=int(self._clock.now()))
-                await store(call)
+                told = await store(call)
             else:
                 self.found += 1
         except BaseException:
@@ -88,6 +93,7 @@ class Repeats:
         else:
             self._heard(now, call)
             caller.on_unheard = partial(self._take_back, call)
+        return told
 
     async def run(self) -> None:
         """Have the store write down what was answered, again and again."""

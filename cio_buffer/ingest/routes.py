@@ -16,7 +16,7 @@ from cio_buffer.http.connection import connection_of
 from cio_buffer.ingest.intake import Intake
 from cio_buffer.ingest.reading import check_text
 from cio_buffer.ingest.repeats import Repeats, fingerprint
-from cio_buffer.ingest.taken import taken
+from cio_buffer.ingest.taken import RECEIPT, taken
 from cio_buffer.ingest.track_v1 import Mapping, V1Call, find_call
 from cio_buffer.ingest.track_v1.calls import Found
 from cio_buffer.ingest.track_v2 import Acceptance, Sorted, read_batch, read_entity
@@ -98,8 +98,13 @@ class TrackRoutes:
                 acceptance=acceptance,
             )
             told = Sorted(found.make(call), [])
-        await self._store(request, data, told.entries)
-        return partly_taken(told.problems) if told.problems else taken(request, acceptance.timestamp)
+        receipt = await self._store(request, data, told.entries)
+        if not told.problems:
+            return taken(request, acceptance.timestamp, receipt)
+        partly = partly_taken(told.problems)
+        if receipt:
+            partly.headers[RECEIPT] = receipt
+        return partly
 
     def _check(self, request: web.BaseRequest, *, needs_key: bool = True) -> None:
         shown, is_by_tcp = request.headers.get("Authorization"), connection_of(request).is_by_tcp
@@ -109,12 +114,15 @@ class TrackRoutes:
             self._logger.warning(log.OPERATION_REFUSED, reason=refused.problem.reason)
             raise
 
-    async def _store(self, request: web.BaseRequest, data: bytes, entries: Sequence[NewEntry]) -> None:
-        """Store what was found in it, unless the call repeats one whose answer was lost."""
+    async def _store(self, request: web.BaseRequest, data: bytes, entries: Sequence[NewEntry]) -> str | None:
+        """Store what was found in it, and return the receipt; None where nothing was stored now.
+
+        A call that repeats one whose answer was lost is not stored again.
+        """
         if not entries:
-            return
+            return None
         head = f"{request.headers.get('Authorization', '')}\n{request.method} {request.raw_path}"
-        await self._repeats.store_once(
+        return await self._repeats.store_once(
             fingerprint(head, data),
             connection_of(request),
             partial(self._intake.store, entries),

@@ -1,4 +1,7 @@
-"""Customer.io's 200, to the byte: some SDKs take any other answer for a failure."""
+"""Customer.io's 200, to the byte of its body: some SDKs take any other answer for a failure.
+
+The receipt of what was stored goes into a header, where none of them looks.
+"""
 
 from email.utils import formatdate
 from functools import lru_cache
@@ -6,21 +9,27 @@ from functools import lru_cache
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
+RECEIPT = "X-Cio-Buffer-Receipt"
+"""Of one entry, or FIRST..LAST of several. Absent where nothing was stored now, because the call was a known repeat."""
+
 BODY = b"{}\n"
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\nDate: %b\r\n\r\n%b"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\nDate: %b"
+RECEIPT_HEAD = f"\r\n{RECEIPT}: ".encode()
+END = b"\r\n\r\n" + BODY
 
 
-def taken(request: web.BaseRequest, now: int) -> web.StreamResponse:
+def taken(request: web.BaseRequest, now: int, receipt: str | None) -> web.StreamResponse:
     """The answer to what is stored; `now` is Unix seconds."""
     if request.keep_alive and request.version >= HttpVersion11:
-        return Verbatim(whole_answer(now))
-    return web.Response(body=BODY, content_type="application/json", charset="utf-8")
+        return Verbatim(head(now) + RECEIPT_HEAD + receipt.encode() + END if receipt else head(now) + END)
+    headers = {RECEIPT: receipt} if receipt else None
+    return web.Response(body=BODY, content_type="application/json", charset="utf-8", headers=headers)
 
 
 @lru_cache(maxsize=2)
-def whole_answer(now: int) -> bytes:
-    """Status line, headers and body as they are sent within one second."""
-    return HEAD % (len(BODY), formatdate(now, usegmt=True).encode(), BODY)
+def head(now: int) -> bytes:
+    """Status line and headers as they are sent within one second, but for the receipt."""
+    return HEAD % (len(BODY), formatdate(now, usegmt=True).encode())
 
 
 class Verbatim(web.StreamResponse):

@@ -9,32 +9,46 @@ from cio_buffer.errors import InvalidOperation, Problem, TooLarge
 from cio_buffer.ingest.reading import TEXT, encode, encode_text, invalid, read, read_fields
 from cio_buffer.operations import DECODERS, Event, Identify, ObjectEvent, Operation
 from cio_buffer.outbox.entry import NewEntry, pack_lanes
+from cio_buffer.outbox.trail import NO_MARK, mark_of, pack_trail
 from cio_buffer.upstream.limits import OPERATION_MAX_BYTES
 from cio_buffer.upstream.track import event_as_v1
 
+LANE_BYTES = 8
+
 
 class Acceptance(Struct, frozen=True):
-    """The moment at which calls are accepted: Unix seconds, where new ids come from, and how the calls came."""
+    """The moment at which calls are accepted: Unix milliseconds, where new ids come from, and how the calls came."""
 
-    now: float
+    at_ms: int
     new_id: Callable[[], str]
-    route: str = ""
+    route: str | None = None
     traceparent: str | None = None
 
     @property
     def timestamp(self) -> int:
         """The moment as Customer.io writes it."""
-        return int(self.now)
+        return self.at_ms // 1000
 
-    def entry(self, kind: str, lanes: set[str], body: bytes, call: str | None = None) -> NewEntry:
+    def entry(
+        self, kind: str, lanes: set[str], body: bytes, call: str | None = None, *, event_id: str | None = None
+    ) -> NewEntry:
+        """What is to be stored. `event_id`: by which an event will be found again, as a person would type it."""
+        packed = pack_lanes(lanes)
         return NewEntry(
             kind=kind,
-            lanes=pack_lanes(lanes),
+            lanes=packed,
             body=body,
-            accepted_at_ms=int(self.now * 1000),
+            accepted_at_ms=self.at_ms,
             call=call,
             route=self.route,
             traceparent=self.traceparent,
+            trail=pack_trail(
+                mark=NO_MARK if event_id is None else mark_of(event_id),
+                accepted_at_ms=self.at_ms,
+                kind=kind,
+                route=self.route or "",
+                lanes=len(packed) // LANE_BYTES,
+            ),
         )
 
 
@@ -56,16 +70,16 @@ def read_entity(body: bytes, acceptance: Acceptance) -> NewEntry:
     """One operation. Raises InvalidOperation."""
     fields = read_fields(body)
     operation = read(decoder_for(fields), body)
-    stamp(fields, operation, acceptance)
+    event_id = stamp(fields, operation, acceptance)
     stored = encode(fields)
     if len(stored) <= OPERATION_MAX_BYTES:
-        return acceptance.entry(operation.kind, operation.lanes(), stored)
+        return acceptance.entry(operation.kind, operation.lanes(), stored, event_id=event_id)
     said_in_v1 = event_as_v1(stored) if isinstance(operation, Event) else None
     if said_in_v1 is None:
         message = f"An operation must have less than 32 KB, this one has {len(stored)} bytes"
         raise TooLarge(Problem(reason="invalid", field="", message=message))
     call, body = said_in_v1
-    return acceptance.entry(operation.kind, operation.lanes(), body, call)
+    return acceptance.entry(operation.kind, operation.lanes(), body, call, event_id=event_id)
 
 
 def read_batch(body: bytes, acceptance: Acceptance) -> Sorted:
@@ -94,12 +108,18 @@ def decoder_for(fields: dict[str, Raw]) -> "msgspec.json.Decoder[Operation]":
         raise invalid(f"Expected one of {', '.join(DECODERS)}", "type") from None
 
 
-def stamp(fields: dict[str, Raw], operation: Operation, acceptance: Acceptance) -> None:
-    """Give an event its id and time, and an identify its time, where the app gave none. What it gave stays."""
+def stamp(fields: dict[str, Raw], operation: Operation, acceptance: Acceptance) -> str | None:
+    """Give an event its id and time, and an identify its time, where the app gave none. What it gave stays.
+
+    Returns an event's id, None for anything else.
+    """
     if isinstance(operation, Event | ObjectEvent):
+        event_id = operation.id or acceptance.new_id()
         if not operation.id:
-            fields["id"] = Raw(encode_text(acceptance.new_id()))
+            fields["id"] = Raw(encode_text(event_id))
         if operation.timestamp is None:
             fields["timestamp"] = Raw(b"%d" % acceptance.timestamp)
-    elif isinstance(operation, Identify) and not operation.is_stamped():
+        return event_id
+    if isinstance(operation, Identify) and not operation.is_stamped():
         fields["timestamp"] = Raw(b"%d" % acceptance.timestamp)
+    return None

@@ -5,6 +5,8 @@ import json
 
 from aiohttp import web
 
+from cio_buffer.outbox.names import Names
+
 STAMP = 1_700_000_000
 
 
@@ -12,6 +14,7 @@ class StubOutbox:
     """Remembers what was appended, or raises what it is told to; `may_store` holds it up where it is cleared."""
 
     def __init__(self):
+        self.names = Names(b"a store")
         self.entries = []
         self.calls = []
         self.lost_before = []
@@ -31,7 +34,7 @@ class StubOutbox:
             raise trouble
         self.entries += entries
         self.calls.append(call)
-        return range(len(entries))
+        return range(len(self.entries) - len(entries) + 1, len(self.entries) + 1)
 
     def unanswered(self):
         return self.lost_before

@@ -4,12 +4,13 @@ import json
 
 from cio_buffer.ingest.track_v1 import Mapping, V1Call, find_call
 from cio_buffer.ingest.track_v2 import Acceptance
+from cio_buffer.outbox.archive import Dead
 from cio_buffer.outbox.entry import pack_lanes
 
 NOW = 1_800_000_000.9
 STAMP = 1_800_000_000
 NEW_ID = "01JZZZZZZZZZZZZZZZZZZZZZZZ"
-ACCEPTANCE = Acceptance(NOW, lambda: NEW_ID, "a test")
+ACCEPTANCE = Acceptance(int(NOW * 1000), lambda: NEW_ID, "a test")
 BY_SHAPE, ALL_IDS, UNMAPPED = (Mapping(identifiers=how) for how in ("shape", "id", "v1"))
 
 EMPTY_BODIES = [b"", b"null", b" null ", b"{}", b" \n"]
@@ -61,6 +62,14 @@ def made(line, body=b"", mapping=BY_SHAPE):
 
 def said(entry):
     return json.loads(entry.body)
+
+
+def dead(entry, **otherwise):
+    """The dead letter that an entry becomes when it is given up."""
+    kept = {name: getattr(entry, name) for name in ("kind", "accepted_at_ms", "route", "traceparent", "call", "body")}
+    why = {"reason": "refused", "vendor_reason": "", "field": "", "message": "", "status": 400}
+    numbers = {"seq": 7, "died_at_ms": entry.accepted_at_ms + 60_000, "attempts": 1, "replays": 0, "history": ()}
+    return Dead(**(kept | why | numbers | otherwise))
 
 
 def has_lanes(entry, *names):

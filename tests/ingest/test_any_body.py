@@ -12,6 +12,7 @@ from cio_buffer.ingest.reading import check_text
 from cio_buffer.ingest.track_v1 import Mapping
 from cio_buffer.ingest.track_v1.calls import BY_PATH, OF_A_PERSON, UNDER_A_NAME, find_call
 from cio_buffer.operations import DECODERS
+from cio_buffer.outbox.trail import NO_MARK, mark_of, unpack_trail
 from cio_buffer.upstream.limits import OPERATION_MAX_BYTES, V1_REQUEST_MAX_BYTES
 
 from .said import ACCEPTANCE, made
@@ -150,7 +151,7 @@ def entries_of(way, named, mapping, body):
 
 
 @pytest.mark.parametrize("way", said)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.data(), st.tuples(segments, queries), mappings)
 def test_any_body_is_refused_or_ready_to_be_sent(way, data, named, mapping):
     body = data.draw(bodies(way))
@@ -162,9 +163,15 @@ def test_any_body_is_refused_or_ready_to_be_sent(way, data, named, mapping):
             assert entry.body == body
             continue
         stored = json.loads(entry.body.decode())
+        trail = unpack_trail(entry.trail)
+        assert (trail.kind, trail.lanes, trail.accepted_at_ms) == (entry.kind, len(entry.lanes) // 8, 1_800_000_000_900)
         if entry.kind in ("event", "page", "screen", "invite"):
             assert stored["id"] not in (None, "")
             assert stored["timestamp"] is not None
+            assert not isinstance(stored["id"], str) or trail.mark == mark_of(stored["id"])
+            assert trail.mark != NO_MARK
+        else:
+            assert trail.mark == NO_MARK
         if entry.call is None:
             DECODERS[stored["type"]].decode(entry.body)
             assert entry.lanes

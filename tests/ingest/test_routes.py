@@ -6,13 +6,18 @@ import zlib
 import pytest
 
 from cio_buffer.errors import OutboxFull, OutboxUnavailable
+from cio_buffer.ingest.repeats import fingerprint
 from cio_buffer.ingest.track_v1 import find_call
+from cio_buffer.outbox.entry import AppCall
+from cio_buffer.outbox.names import Receipt
+from cio_buffer.outbox.trail import unpack_trail
 from cio_buffer.telemetry import log
 from tests.server.wire import ask, connect, is_closed, read_reply, request
 
 from .rooms import STAMP
 
 BOUGHT = {"type": "person", "identifiers": {"id": "5"}, "action": "event", "name": "bought"}
+RECEIPT, NOW_MS = "x-cio-buffer-receipt", STAMP * 1000 + 500
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -53,6 +58,8 @@ async def test_what_is_stored_is_answered_as_the_vendor_does(call, outbox, line,
     assert reply.headers["content-type"] == "application/json; charset=utf-8"
     assert reply.headers["date"] == "Tue, 14 Nov 2023 22:13:20 GMT"
     assert [entry.kind for entry in outbox.entries] == [kind]
+    trail = unpack_trail(outbox.entries[0].trail)
+    assert (trail.kind, trail.route, trail.accepted_at_ms) == (kind, outbox.entries[0].route, NOW_MS)
 
 
 async def test_the_answer_comes_when_the_entry_is_stored_and_stamped(call, outbox):
@@ -385,3 +392,71 @@ async def test_whoever_calls_itself_what_it_likes_is_told_that_there_is_no_such_
     await server.listen_unix(tmp_path / "api.sock", mode=0o600)
     reply = await ask(str(tmp_path / "api.sock"), b"POST /events HTTP/1.1\r\nHost: %b\r\n\r\n" % host)
     assert reply.status == 404
+
+
+@pytest.mark.parametrize(
+    ("line", "body"),
+    [
+        ("PUT /api/v1/customers/5", b""),
+        ("POST /api/v1/customers/5/events", {"name": "bought"}),
+        ("POST /api/v1/metrics", {"delivery_id": "d1", "metric": "opened"}),
+        ("POST /api/v2/entity", BOUGHT),
+        ("POST /api/v2/batch", {"batch": [BOUGHT]}),
+    ],
+)
+async def test_whoever_stores_one_entry_gets_its_receipt(call, outbox, line, body):
+    await call("PUT", "/api/v1/customers/1")
+    reply = await call(*line.split(), body)
+    assert reply.headers[RECEIPT] == outbox.names.receipt(2, NOW_MS)
+    assert outbox.names.read_receipt(reply.headers[RECEIPT]) == Receipt(2, NOW_MS)
+    assert reply.headers.keys() == {"content-type", "content-length", "date", RECEIPT}
+
+
+async def test_whoever_stores_several_gets_the_first_receipt_and_the_last(call, outbox):
+    await call("PUT", "/api/v1/customers/1")
+    reply = await call("POST", "/api/v2/batch", {"batch": [BOUGHT] * 3})
+    assert (reply.status, reply.body) == (200, b"{}\n")
+    first, last = reply.headers[RECEIPT].split("..")
+    assert [outbox.names.read_receipt(receipt).seq for receipt in (first, last)] == [2, 4]
+
+
+async def test_receipts_are_for_what_was_stored_of_a_batch(call, outbox):
+    bad = {"type": "person"}
+    one = await call("POST", "/api/v2/batch", {"batch": [bad, BOUGHT]})
+    two = await call("POST", "/api/v2/batch", {"batch": [BOUGHT, bad, BOUGHT]})
+    assert (one.status, one.headers[RECEIPT]) == (207, outbox.names.receipt(1, NOW_MS))
+    assert (two.status, two.headers[RECEIPT]) == (207, "..".join(outbox.names.receipt(seq, NOW_MS) for seq in (2, 3)))
+    none = await call("POST", "/api/v2/batch", {"batch": [bad]})
+    assert (none.status, RECEIPT in none.headers) == (207, False)
+
+
+@pytest.mark.parametrize("last", ["Connection: close", "Connection: keep-alive"])
+async def test_every_kind_of_client_gets_a_receipt(address, outbox, last):
+    new = await ask(address, request("PUT", "/api/v1/customers/5", b"", "Host: localhost", last))
+    old = await ask(address, f"PUT /api/v1/customers/5 HTTP/1.0\r\n{last}\r\n\r\n".encode())
+    assert [new.headers[RECEIPT], old.headers[RECEIPT]] == [outbox.names.receipt(seq, NOW_MS) for seq in (1, 2)]
+
+
+async def test_what_is_refused_has_no_receipt(call, outbox, region):
+    refused = [
+        await call("POST", "/api/v1/customers/5/events", {"name": ""}),
+        await call("POST", "/api/v2/entity", {"type": "person"}),
+        await call("POST", "/api/v2/batch", b"{"),
+        await call("POST", "/api/v1/nothing"),
+        await call("GET", "/api/v1/accounts/region"),
+        await call("POST", "/api/v2/entity", BOUGHT | {"attributes": {"x": "x" * 100_000}}),
+    ]
+    for trouble in (FULL[0], UNAVAILABLE[0], RuntimeError()):
+        outbox.trouble = trouble
+        refused += [await call("PUT", "/api/v1/customers/5"), await call("POST", "/api/v2/batch", {"batch": [BOUGHT]})]
+    assert [reply.status for reply in refused] == [400, 400, 400, 404, 200, 413, 503, 503, 503, 503, 500, 500]
+    assert not any(RECEIPT in reply.headers for reply in refused)
+
+
+async def test_a_repeat_of_what_was_stored_is_answered_without_a_receipt(call, outbox, repeats):
+    """Which entries the first call made is not remembered; the answer is the vendor's all the same."""
+    lost = AppCall(fingerprint=fingerprint("\nPUT /api/v1/customers/5", b"{}"), at_s=STAMP)
+    repeats._lose(lost)
+    reply = await call("PUT", "/api/v1/customers/5", b"{}", "Host: localhost", "X-Retry-Count: 1")
+    assert (reply.status, reply.body, outbox.entries) == (200, b"{}\n", [])
+    assert reply.headers.keys() == {"content-type", "content-length", "date"}

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -16,9 +17,13 @@ from openapi_spec_validator import validate
 from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
 
-from cio_buffer.admin.openapi import document
+from cio_buffer.admin.openapi import RECEIPTS, document
 from cio_buffer.cli import main
 from cio_buffer.clock import SystemClock
+from cio_buffer.ingest.routes import V2_BATCH, V2_ENTITY
+from cio_buffer.ingest.taken import RECEIPT
+from cio_buffer.ingest.track_v1.calls import BY_PATH, OF_A_PERSON, UNDER_A_NAME, UNSUBSCRIBED
+from cio_buffer.outbox.names import SEQ_MAX, Names
 from cio_buffer.sandbox import Faults, Ledger, Sandbox
 from tests.support.process import AUTHORIZATION, Daemon
 
@@ -78,6 +83,35 @@ def test_the_document_is_valid() -> None:
     validate(document())
 
 
+def test_every_call_that_is_stored_is_answered_with_a_receipt() -> None:
+    """And no other: neither a probe, nor asking for the region, nor what is passed on."""
+    with_receipts = {
+        (method, path, code)
+        for path, calls in document()["paths"].items()
+        for method, call in calls.items()
+        for code, answer in call["responses"].items()
+        if RECEIPT in answer.get("headers", {})
+    }
+    stored = {
+        (method, path, "200")
+        for path, calls in document()["paths"].items()
+        for method, call in calls.items()
+        if call["responses"].get("200", {}).get("description") == "It is on disk"
+    }
+    assert with_receipts == stored | {("post", V2_BATCH, "207")}
+    assert len(stored) == len([*OF_A_PERSON, *BY_PATH, *UNDER_A_NAME, UNSUBSCRIBED, V2_ENTITY, V2_BATCH])
+
+
+@pytest.mark.parametrize("seq", [0, 1, 10**9, SEQ_MAX])
+def test_receipts_are_as_the_document_says(seq: int) -> None:
+    pattern = re.compile(RECEIPTS["headers"][RECEIPT]["schema"]["pattern"])
+    receipt = Names(bytes(16)).receipt(seq, 1_700_000_000_123)
+    assert pattern.search(receipt)
+    assert pattern.search(f"{receipt}..{receipt}")
+    assert not pattern.search(f"{receipt}..")
+    assert not pattern.search(receipt[:12])
+
+
 def test_it_is_given_by_the_command_and_by_the_admin_socket(running: Running) -> None:
     told = CliRunner().invoke(main, ["generate", "openapi"])
     assert (told.exit_code, json.loads(told.output)) == (0, document())
@@ -100,6 +134,7 @@ def test_the_daemon_does_as_the_document_says(case, running: Running) -> None:
             openapi_checks.status_code_conformance,
             openapi_checks.content_type_conformance,
             openapi_checks.response_schema_conformance,
+            openapi_checks.response_headers_conformance,
         ],
     )
     assert answer.status_code != HTTPStatus.INTERNAL_SERVER_ERROR

@@ -62,14 +62,16 @@ class V1Call(Struct, frozen=True, kw_only=True):
         """The person in the path. Raises InvalidOperation."""
         return read_person(self.named[0], self.mapping)
 
-    def as_it_was(self, kind: str, lanes: set[str], path: str, body: bytes | None = None) -> NewEntry:
+    def as_it_was(
+        self, kind: str, lanes: set[str], path: str, body: bytes | None = None, *, event_id: str | None = None
+    ) -> NewEntry:
         """The call itself, to leave alone: with the body that it had, or one to which only stamps were added."""
         kept = self.body if body is None else body
         if len(kept) > V1_REQUEST_MAX_BYTES:
             message = f"A request must have at most {V1_REQUEST_MAX_BYTES} bytes, this one has {len(kept)}"
             raise TooLarge(Problem(reason="invalid", field="", message=message))
         query = f"?{quote(self.query.encode(errors='surrogateescape'), safe=ASCII)}" if self.query else ""
-        return self.acceptance.entry(kind, lanes, kept, f"{self.method} {path}{query}")
+        return self.acceptance.entry(kind, lanes, kept, f"{self.method} {path}{query}", event_id=event_id)
 
     def about(self, person: Person, action: str, **more: object) -> bytes:
         """A v2 operation on `person`; empty where v2 is not to be told who that is, or has no room for it."""

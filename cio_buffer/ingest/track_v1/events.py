@@ -4,7 +4,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from cio_buffer.errors import Problem, TooLarge
-from cio_buffer.ingest.reading import encode, encode_text, read_body, read_fields
+from cio_buffer.ingest.reading import as_typed, encode, encode_text, read_body, read_fields
 from cio_buffer.ingest.track_v1.call import Person, V1Call, check
 from cio_buffer.operations import EVENT_NAME_MAX_BYTES, IDENTIFIER_MAX_BYTES, URL_MAX_BYTES, identity_lanes
 from cio_buffer.outbox.entry import NewEntry
@@ -85,6 +85,7 @@ def event_entry(
     """A stamped event as an entry: in v2's words where `identifiers` say who it was and nothing else is in doubt."""
     action = action_of(told)
     kind = action or "event"
+    event_id = as_typed(fields["id"])
     if identifiers and action and is_plain(told):
         said: dict[str, object] = {
             "type": "person",
@@ -98,10 +99,10 @@ def event_entry(
             said["attributes"] = {} if told.data is None else fields["data"]
         body = encode(said)
         if len(body) <= OPERATION_MAX_BYTES:
-            return call.acceptance.entry(kind, lanes, body)
+            return call.acceptance.entry(kind, lanes, body, event_id=event_id)
     path = f"{person.path}/events" if person else "/api/v1/events"
     is_invite = person is None and told.anonymous_id in (None, "")
-    return call.as_it_was("invite" if is_invite else kind, lanes, path, encode(fields))
+    return call.as_it_was("invite" if is_invite else kind, lanes, path, encode(fields), event_id=event_id)
 
 
 def is_plain(told: EventBody) -> bool:
