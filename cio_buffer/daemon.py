@@ -13,8 +13,11 @@ from structlog.typing import FilteringBoundLogger
 
 from cio_buffer import __version__
 from cio_buffer.admin import openapi
+from cio_buffer.admin.keeper import Keeper, keeping
+from cio_buffer.admin.letter_routes import LetterRoutes
 from cio_buffer.admin.observer import Observer
 from cio_buffer.admin.routes import AdminRoutes
+from cio_buffer.admin.trace_routes import TraceRoutes
 from cio_buffer.callers import Callers
 from cio_buffer.clock import Clock
 from cio_buffer.config import Config
@@ -24,6 +27,7 @@ from cio_buffer.delivery.lanes import WindowLimits
 from cio_buffer.delivery.pacing import Pacing
 from cio_buffer.delivery.retry import Backoff, RetryPolicy
 from cio_buffer.http.body import Body
+from cio_buffer.ingest.amend import amended
 from cio_buffer.ingest.event_id import EventIds
 from cio_buffer.ingest.intake import Intake
 from cio_buffer.ingest.repeats import Repeats
@@ -116,8 +120,17 @@ async def daemon(
         for way in (app, region):
             await way.open()
             rooms.push_async_callback(way.close)
-        observer = Observer(outbox, drain, app, track_url=track_url, clock=clock, logger=logger)
-        admin = AdminRoutes(observer, openapi.document)
+        observer = Observer(
+            outbox,
+            drain,
+            app,
+            track_url=track_url,
+            clock=clock,
+            logger=logger,
+            keeping=keeping(config.outbox),
+            show_payloads=config.admin.show_payloads,
+        )
+        admin = build_admin(config, outbox, drain, observer, clock=clock, logger=logger)
         desk = Server(admin.answer, body_max_bytes=ADMIN_BODY_MAX_BYTES, connections_max=ADMIN_CONNECTIONS_MAX)
         rooms.push_async_callback(desk.close, REQUEST_GRACE_S)  # after the last effort, which it shows
         draining = asyncio.ensure_future(drain.run())
@@ -132,7 +145,9 @@ async def daemon(
             asked=reload_asked,
             logger=logger,
         )
-        for watch in (observer.audit(), observer.watch_room(), observer.watch_age(), repeats.run(), reload.run()):
+        keeper = Keeper(outbox.archive, keeping(config.outbox), clock=clock, logger=logger)
+        seen = (observer.audit(), observer.watch_room(), observer.watch_age(), observer.watch_store())
+        for watch in (*seen, keeper.run(), repeats.run(), reload.run()):
             rooms.push_async_callback(end, asyncio.ensure_future(watch))
         track = build_track(config, outbox, repeats, callers, region, transport=transport, clock=clock, logger=logger)
         api = build_api(config, track, AppRoutes(app, callers, logger), admin)
@@ -152,6 +167,7 @@ async def open_outbox(config: Config, clock: Clock, logger: FilteringBoundLogger
         clock=clock,
         bytes_max=config.outbox.bytes_max,
         disk_free_min_bytes=config.outbox.disk_free_min_bytes,
+        keeps_log=keeping(config.outbox).log_for_s > 0,
     )
     await outbox.open()
     event = log.STORE_MIGRATED if outbox.was_migrated else log.STORE_OPENED
@@ -283,12 +299,31 @@ def build_track(
     """`transport` knows the key of the moment, which the call for the region shows too."""
     return TrackRoutes(
         Intake(outbox, clock=clock, new_id=EventIds(random.SystemRandom()).new),
-        Mapping(identifiers=config.upstream.identifiers, anonymous=config.upstream.anonymous),
+        mapping_of(config),
         callers=callers,
         repeats=repeats,
         ask_region=lambda request, body: region.forward(request, body, transport.authorization),
         logger=logger,
     )
+
+
+def build_admin(
+    config: Config, outbox: Outbox, drain: Drain, observer: Observer, *, clock: Clock, logger: FilteringBoundLogger
+) -> AdminRoutes:
+    mapping, new_id = mapping_of(config), EventIds(random.SystemRandom()).new
+    letters = LetterRoutes(
+        outbox.archive,
+        outbox.names,
+        lambda letter, body: amended(letter, body, mapping, new_id),
+        clock=clock,
+        logger=logger,
+    )
+    traces = TraceRoutes(outbox.archive, outbox.names, drain.whereabouts, clock)
+    return AdminRoutes(observer, openapi.document, letters=letters, traces=traces)
+
+
+def mapping_of(config: Config) -> Mapping:
+    return Mapping(identifiers=config.upstream.identifiers, anonymous=config.upstream.anonymous)
 
 
 def build_api(config: Config, track: TrackRoutes, app: AppRoutes, admin: AdminRoutes) -> Server:

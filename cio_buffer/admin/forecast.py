@@ -18,12 +18,14 @@ class Rates(Struct, frozen=True, kw_only=True):
 
 
 class Stored(Struct, frozen=True, kw_only=True):
-    """What is in the store: `waiting` entries may still be delivered, `dead` ones take room only."""
+    """What is in the store: `waiting` entries may still be delivered, `dead` ones take room only, and so does the
+    delivery log."""
 
     waiting: int
     dead: int
     bytes_used: int
     bytes_max: int
+    log_bytes: int = 0
 
 
 class Forecast(Struct, frozen=True, kw_only=True):
@@ -61,7 +63,7 @@ def until_gone(amount: float, lost_per_s: float) -> float | None:
 
 def bytes_per_entry(stored: Stored) -> float:
     """What an entry takes on disk, by what is stored; an assumption while that is mostly overhead."""
-    entries = stored.waiting + stored.dead
-    if stored.bytes_used < 2 * OVERHEAD_BYTES or not entries:
+    entries, of_entries = stored.waiting + stored.dead, stored.bytes_used - OVERHEAD_BYTES - stored.log_bytes
+    if of_entries < OVERHEAD_BYTES or not entries:
         return ENTRY_BYTES_ASSUMED
-    return (stored.bytes_used - OVERHEAD_BYTES) / entries
+    return of_entries / entries

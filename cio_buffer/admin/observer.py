@@ -7,6 +7,7 @@ from structlog.typing import FilteringBoundLogger
 from cio_buffer import __version__
 from cio_buffer.admin.flow import Flow
 from cio_buffer.admin.forecast import Stored, forecast
+from cio_buffer.admin.keeper import keeping
 from cio_buffer.admin.status import (
     DrainStatus,
     LedgerStatus,
@@ -16,10 +17,13 @@ from cio_buffer.admin.status import (
     Status,
     UpstreamStatus,
 )
+from cio_buffer.admin.survey import Survey
 from cio_buffer.admin.warnings import STALE_HINT
 from cio_buffer.clock import Clock
+from cio_buffer.config import Config
 from cio_buffer.delivery.drain import Drain
 from cio_buffer.errors import OutboxUnavailable
+from cio_buffer.outbox.archive import Keeping
 from cio_buffer.outbox.contract import Outbox
 from cio_buffer.passthrough import Passthrough
 from cio_buffer.telemetry import log
@@ -29,6 +33,7 @@ from cio_buffer.upstream.troubles import hint_for
 LOOK_EVERY_S = 1.0
 MINUTE_S, LATELY_S = 60.0, 10.0  # over which rates are taken
 LOOK_AT_AGE_EVERY_S = 10.0  # the store is asked for it
+KEPT_BY_DEFAULT = keeping(Config().outbox)
 ROOM_EVENTS = {
     "outbox_full": (log.OUTBOX_FULL, log.OUTBOX_HAS_ROOM),
     "disk_low": (log.DISK_LOW, log.DISK_RECOVERED),
@@ -50,13 +55,17 @@ class Observer:
         track_url: str,
         clock: Clock,
         logger: FilteringBoundLogger,
+        keeping: Keeping = KEPT_BY_DEFAULT,
+        show_payloads: bool = False,
     ) -> None:
+        """`show_payloads`: whether lanes may be named."""
         self._outbox, self._drain, self._passthrough = outbox, drain, passthrough
         self._logger = logger
         self._track_url = track_url
         self._clock = clock
         self._began = clock.monotonic()
         self._flow = Flow(outbox.ledger(), self._began)
+        self._survey = Survey(outbox, clock=clock, dead_bytes_max=keeping.dead_bytes, show_names=show_payloads)
         self._refusing = ""
         self._is_stale = False
         self._is_balanced = True
@@ -75,6 +84,7 @@ class Observer:
         return await self._outbox.is_answering()
 
     async def status(self) -> Status:
+        await self._survey.freshen()
         reasons = self.reasons()
         return Status(
             version=__version__,
@@ -88,6 +98,8 @@ class Observer:
             drain=self._drain_status(),
             upstream=self._upstream(),
             passthrough=PassthroughStatus(requests=self._passthrough.requests, failed=self._passthrough.failed),
+            dead_letters=self._survey.dead_letters(),
+            lanes=self._survey.lanes(),
         )
 
     async def watch_room(self) -> None:
@@ -95,6 +107,10 @@ class Observer:
         while True:
             self.look_at_room()
             await self._clock.sleep(LOOK_EVERY_S)
+
+    async def watch_store(self) -> None:
+        """Look again and again which lanes are busy, and why dead letters died."""
+        await self._survey.run()
 
     async def watch_age(self) -> None:
         """Look again and again how old the oldest entry is."""
@@ -165,12 +181,16 @@ class Observer:
 
     async def _outbox_status(self) -> OutboxStatus:
         age_s = await self._oldest_age_s()
-        ledger, condition = self._outbox.ledger(), self._outbox.condition()
+        ledger, sizes, condition = self._outbox.ledger(), self._outbox.sizes(), self._outbox.condition()
         now = self._clock.monotonic()
         minute = self._flow.rates(ledger, now, over_s=MINUTE_S)
         lately = self._flow.rates(ledger, now, over_s=LATELY_S)
         stored = Stored(
-            waiting=ledger.entries, dead=ledger.dead, bytes_used=condition.bytes_used, bytes_max=condition.bytes_max
+            waiting=ledger.entries,
+            dead=ledger.dead,
+            log_bytes=sizes.log_bytes,
+            bytes_used=condition.bytes_used,
+            bytes_max=condition.bytes_max,
         )
         foreseen = forecast(minute, lately, stored, is_held=self._drain.pacing.hold is not None)
         return OutboxStatus(
@@ -183,6 +203,8 @@ class Observer:
             empty_in_s=foreseen.empty_in_s,
             full_in_s=foreseen.full_in_s,
             order_violations=self._drain.order.violations,
+            log_lines=sizes.log_lines,
+            log_bytes=sizes.log_bytes,
         )
 
     def _drain_status(self) -> DrainStatus:

@@ -1,14 +1,23 @@
-"""The admin socket's reads, and the probes that every socket answers."""
+"""What the admin socket answers, and the probes that every socket answers."""
 
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Protocol
 
 from aiohttp import web
 from msgspec import Struct
 
+from cio_buffer.admin.answers import only, wrong
+from cio_buffer.admin.letter_routes import ROOT as DEAD
+from cio_buffer.admin.letter_routes import LetterRoutes
 from cio_buffer.admin.observer import Observer
+from cio_buffer.admin.wrong import Wrong
 from cio_buffer.http.answers import in_json
 from cio_buffer.http.body import Body
+
+__all__ = ["AdminRoutes", "Alive", "Readiness", "Wrong"]
+
+KNOWN = "/status, /dead, /trace, /readyz, /healthz or /openapi.json"
 
 
 class Alive(Struct, frozen=True):
@@ -24,32 +33,39 @@ class Readiness(Struct, frozen=True):
     reasons: list[str]
 
 
-class Wrong(Struct, frozen=True):
-    """An error: a code that stays, a sentence, and the next step if there is one."""
+class Traces(Protocol):
+    """Answers GET /trace; `query` is the URL's, still encoded."""
 
-    error: str
-    detail: str
-    hint: str = ""
+    async def answer(self, request: web.BaseRequest, query: str) -> web.Response: ...
 
 
 class AdminRoutes:
     """Answers operators."""
 
-    def __init__(self, observer: Observer, describe: Callable[[], object]) -> None:
+    def __init__(
+        self, observer: Observer, describe: Callable[[], object], *, letters: LetterRoutes, traces: Traces
+    ) -> None:
         """`describe` makes the document about the apps' API."""
         self._observer = observer
         self._describe = describe
+        self._letters, self._traces = letters, traces
 
-    async def answer(self, request: web.BaseRequest, _: Body) -> web.Response:
-        path = request.raw_path.partition("?")[0]
+    async def answer(self, request: web.BaseRequest, body: Body) -> web.Response:
+        path, _, query = request.raw_path.partition("?")
+        if path == DEAD or path.startswith(f"{DEAD}/"):
+            return await self._letters.answer(request, body)
         if request.method not in ("GET", "HEAD"):
-            return wrong("method_not_allowed", "Only reads are answered here", HTTPStatus.METHOD_NOT_ALLOWED)
+            return only("GET, HEAD")
+        if path == "/trace":
+            return await self._traces.answer(request, query)
+        return await self._told(path) or wrong("not_found", f"Nothing is at {path}", 404, f"try {KNOWN}")
+
+    async def _told(self, path: str) -> web.Response | None:
         if path == "/status":
             return in_json(HTTPStatus.OK, await self._observer.status())
         if path == "/openapi.json":
             return in_json(HTTPStatus.OK, self._describe())
-        hint = "try /status, /readyz, /healthz or /openapi.json"
-        return await self.probe(path) or wrong("not_found", f"Nothing is at {path}", HTTPStatus.NOT_FOUND, hint)
+        return await self.probe(path)
 
     async def probe(self, path: str) -> web.Response | None:
         """The answer to a probe; None where `path` is none."""
@@ -62,7 +78,3 @@ class AdminRoutes:
             status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
             return in_json(status, Readiness(not reasons, reasons), {"Retry-After": "1"} if reasons else {})
         return None
-
-
-def wrong(code: str, detail: str, status: int, hint: str = "") -> web.Response:
-    return in_json(status, Wrong(code, detail, hint))

@@ -33,7 +33,7 @@ class OutboxStatus(Struct, frozen=True, kw_only=True):
     `is_stale`: the oldest is past 72 hours, and for events so old Customer.io starts no campaigns.
     `accepted_per_s`: operations, over the last minute. If all goes on as now, nothing waits any more in `empty_in_s` (0
     when nothing does, null while it does not get less), and the store is full in `full_in_s` (0 when it is, null while
-    it does not grow). Both are net of what comes and goes, and rough.
+    it does not grow). Both are net of what comes and goes, and rough. `log_lines` and `log_bytes`: of the delivery log.
     """
 
     entries: int
@@ -45,6 +45,39 @@ class OutboxStatus(Struct, frozen=True, kw_only=True):
     empty_in_s: float | None
     full_in_s: float | None
     order_violations: int
+    log_lines: int = 0
+    log_bytes: int = 0
+
+
+class DeadLettersStatus(Struct, frozen=True, kw_only=True):
+    """What was given up and is kept: `count` of them, with `bytes` of the `bytes_max` that they may take.
+
+    `purged`: thrown away by a person, `evicted` by their quota, since the store was made; `evicted_lately`: in the last
+    24 hours, as far as this daemon has seen them. `by_reason` is looked up in the background, some seconds old at most
+    while the store is not busy.
+    """
+
+    count: int = 0
+    bytes: int = 0
+    bytes_max: int = 0
+    purged: int = 0
+    evicted: int = 0
+    evicted_lately: int = 0
+    by_reason: dict[str, int] = {}
+
+
+class LaneStatus(Struct, frozen=True, kw_only=True):
+    """A lane that much of what waits touches: so many `entries`, a `share` of all (1 is all of them).
+
+    `lane` is the same each time and leads nobody to a name; `name`, such as "id:5", is null unless `show_payloads` is
+    on and it was found. `is_estimate`: by a sample. As old as `by_reason` is.
+    """
+
+    lane: str
+    name: str | None
+    entries: int
+    share: float
+    is_estimate: bool
 
 
 class DrainStatus(Struct, frozen=True, kw_only=True):
@@ -87,7 +120,10 @@ class PassthroughStatus(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """How the daemon is. `reasons` says why `state` is not ready, `listening` where apps reach it."""
+    """How the daemon is. `reasons` says why `state` is not ready, `listening` where apps reach it.
+
+    `lanes`: the busiest, ten at most. What has a default here an older daemon does not say.
+    """
 
     version: str
     state: State
@@ -100,3 +136,5 @@ class Status(Struct, frozen=True, kw_only=True):
     drain: DrainStatus
     upstream: UpstreamStatus
     passthrough: PassthroughStatus
+    dead_letters: DeadLettersStatus = DeadLettersStatus()
+    lanes: list[LaneStatus] = []

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cio_buffer.admin.durations import in_words
-from cio_buffer.admin.status import OutboxStatus, Status
+from cio_buffer.admin.status import DeadLettersStatus, OutboxStatus, Status
 from cio_buffer.upstream.troubles import explained
 
 FULL_SOON_S = 3_600.0
@@ -11,6 +11,15 @@ FULL_SOON_S = 3_600.0
 
 V1_BEHIND_S = 600.0
 """Calls that leave alone catch up after a burst or an outage; behind for longer, they are too many for the rate."""
+
+NEARLY_FULL = 0.8
+MIB = 1_048_576
+
+DEAD_BYTES_HINT = "raise outbox.keep_dead_bytes, of which at most a quarter of outbox.bytes_max counts"
+EVICTED_HINT = (
+    "look at dead letters while they are there (cio-buffer dead list), or "
+    f"raise outbox.keep_dead_for_s if they were too old; if they were too many, {DEAD_BYTES_HINT}"
+)
 
 STALE_HINT = (
     "no campaign starts any more for events older than 72 hours; "
@@ -37,6 +46,7 @@ def found(seen: Status) -> Iterator[str]:
         )
     if seen.outbox.is_stale:
         yield f"the oldest entry has waited for {in_words(seen.outbox.oldest_age_s or 0.0)}: {STALE_HINT}"
+    yield from about_dead_letters(seen.dead_letters)
     if not seen.ledger.balanced:
         yield "the ledger does not agree with a real count"
     if seen.outbox.order_violations:
@@ -49,6 +59,30 @@ def full_soon(outbox: OutboxStatus) -> Iterator[str]:
             f"the outbox is full in {in_words(outbox.full_in_s)} at this inflow, and then refuses operations: "
             "raise outbox.bytes_max and restart, or see why so little leaves"
         )
+
+
+def about_dead_letters(dead: DeadLettersStatus) -> Iterator[str]:
+    if dead.count:
+        yield f"{counted(dead.count)}{by_reason(dead)}: cio-buffer dead list"
+    if dead.evicted_lately:
+        yield f"{counted(dead.evicted_lately)} thrown away by the quota in the last 24 hours: {EVICTED_HINT}"
+    if dead.bytes_max and dead.bytes >= NEARLY_FULL * dead.bytes_max:
+        yield (
+            f"dead letters take {dead.bytes / MIB:.0f} of {dead.bytes_max / MIB:.0f} MiB; once that is full the oldest "
+            f"are thrown away: replay or purge some, or {DEAD_BYTES_HINT}"
+        )
+
+
+def counted(letters: int) -> str:
+    return f"{letters:,} dead letter{'' if letters == 1 else 's'}"
+
+
+def by_reason(dead: DeadLettersStatus) -> str:
+    """Such as " (2 refused, 1 expired)", the most frequent first; nothing while what was looked up is behind."""
+    if sum(dead.by_reason.values()) != dead.count:
+        return ""
+    most_first = sorted(dead.by_reason.items(), key=lambda one: (-one[1], one[0]))
+    return f" ({', '.join(f'{count:,} {reason}' for reason, count in most_first)})"
 
 
 def is_stuck(seen: Status) -> bool:

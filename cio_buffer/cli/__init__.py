@@ -6,6 +6,8 @@ from typing import IO
 import click
 
 from cio_buffer import __version__
+from cio_buffer.cli.dead import dead
+from cio_buffer.cli.trace import trace_command
 
 CONFIG = click.option(
     "--config", "config_path", type=click.Path(path_type=Path), metavar="FILE", help="The config file (TOML)."
@@ -44,6 +46,10 @@ def status_command(config_path: Path | None, admin_path: str | None, as_json: bo
     from cio_buffer.cli.status import status  # noqa: PLC0415
 
     raise SystemExit(status(config_path, admin_path, as_json=as_json))
+
+
+main.add_command(dead)
+main.add_command(trace_command)
 
 
 @main.group("generate")

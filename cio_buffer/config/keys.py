@@ -11,6 +11,7 @@ from cio_buffer.config.secret import Secret
 INT64_MAX = 9_223_372_036_854_775_807
 DAY_S = 86_400.0
 BYTES_MIN = 67_108_864  # an empty store with the WAL that it keeps takes a quarter of this
+DEAD_BYTES_MIN = 1_048_576  # with less, a dead letter might be gone before anybody can look at it
 SOCKET_PATH_MAX_BYTES = 107  # sun_path in unix(7) holds 108 bytes, the last of them a NUL
 
 Path = Annotated[str, Meta(pattern=r"\A[^\0]+\Z", description="a path")]
@@ -27,6 +28,8 @@ SiteId = Annotated[str, Meta(pattern=r"\A[!-9;-~]*\Z", description='printable AS
 Count = Annotated[int, Meta(ge=1, le=65_535)]
 Timeout = Annotated[float, Meta(gt=0, le=3_600)]
 Backoff = Annotated[float, Meta(gt=0, le=DAY_S)]
+Age = Annotated[float, Meta(ge=0, le=3_650 * DAY_S)]
+Size = Annotated[int, Meta(ge=0, le=INT64_MAX)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,6 +79,7 @@ class Admin(Section, frozen=True, kw_only=True):
     """Where operators reach the daemon."""
 
     unix_path: Path = "/run/cio-buffer/admin.sock"
+    show_payloads: bool = False
 
 
 class Upstream(Section, frozen=True, kw_only=True):
@@ -109,11 +113,15 @@ class Upstream(Section, frozen=True, kw_only=True):
 
 
 class Outbox(Section, frozen=True, kw_only=True):
-    """The file that holds what is not delivered yet, and how large it may grow."""
+    """The file that holds what is not delivered yet, how large it may grow, and what it keeps of what is over."""
 
     path: Path = "/var/lib/cio-buffer/outbox.db"
     bytes_max: Annotated[int, Meta(ge=BYTES_MIN, le=INT64_MAX)] = 4_294_967_296
-    disk_free_min_bytes: Annotated[int, Meta(ge=0, le=INT64_MAX)] = 268_435_456
+    disk_free_min_bytes: Size = 268_435_456
+    keep_log_for_s: Age = DAY_S
+    keep_log_bytes: Size = 268_435_456
+    keep_dead_for_s: Annotated[float, Meta(gt=0, le=3_650 * DAY_S)] = 30 * DAY_S
+    keep_dead_bytes: Annotated[int, Meta(ge=DEAD_BYTES_MIN, le=INT64_MAX)] = 268_435_456
 
 
 class Drain(Section, frozen=True, kw_only=True):
@@ -133,7 +141,7 @@ class Retry(Section, frozen=True, kw_only=True):
 
     backoff_first_s: Backoff = 1.0
     backoff_max_s: Backoff = 300.0
-    keep_trying_for_s: Annotated[float, Meta(ge=0, le=3_650 * DAY_S)] = 0.0
+    keep_trying_for_s: Age = 0.0
 
 
 class Log(Section, frozen=True, kw_only=True):

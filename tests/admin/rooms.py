@@ -1,5 +1,6 @@
 """An observer, and rooms that are as a test says."""
 
+import asyncio
 from collections.abc import MutableMapping
 from types import SimpleNamespace
 from typing import Any
@@ -9,16 +10,52 @@ from structlog.testing import LogCapture
 
 from cio_buffer.admin.observer import Observer
 from cio_buffer.errors import OutboxUnavailable
-from cio_buffer.outbox.contract import Condition, Ledger
+from cio_buffer.outbox.archive import BusyLane, Keeping
+from cio_buffer.outbox.contract import Condition, Ledger, Sizes
+from cio_buffer.outbox.names import Names
 from cio_buffer.telemetry.recent import Recent
 from tests.support.clock import FakeClock
+
+
+class Archive:
+    """Of the outbox: what it says is set by the test, and `asked` counts how often it was asked for lanes.
+
+    While `may_answer` is cleared it is as slow as a slow disk.
+    """
+
+    def __init__(self) -> None:
+        self.dead: dict[str, int] = {}
+        self.busy: list[BusyLane] = []
+        self.samples: dict[int, tuple[bytes, str | None]] = {}
+        self.asked, self.asked_for = 0, list[int]()
+        self.is_readable = True
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def reasons(self) -> dict[str, int]:
+        await self.may_answer.wait()
+        if not self.is_readable:
+            raise OutboxUnavailable("it cannot be read")
+        return dict(self.dead)
+
+    async def busiest_lanes(self, count: int) -> list[BusyLane]:
+        self.asked += 1
+        await self.may_answer.wait()
+        if not self.is_readable:
+            raise OutboxUnavailable("it cannot be read")
+        return self.busy[:count]
+
+    async def lane_sample(self, lane: int) -> tuple[bytes, str | None] | None:
+        self.asked_for.append(lane)
+        return self.samples.get(lane)
 
 
 class Outbox:
     """What it says is set by the test."""
 
     def __init__(self) -> None:
-        self.counts = Ledger()
+        self.archive, self.names = Archive(), Names(b"a store")
+        self.counts, self.kept = Ledger(), Sizes()
         self.refusing = ""
         self.bytes_used, self.bytes_max = 1 << 20, 4 << 30
         self.oldest: int | None = None
@@ -26,6 +63,9 @@ class Outbox:
 
     def ledger(self) -> Ledger:
         return self.counts
+
+    def sizes(self) -> Sizes:
+        return self.kept
 
     def condition(self) -> Condition:
         return Condition(refusing=self.refusing, bytes_used=self.bytes_used, bytes_max=self.bytes_max)
@@ -59,8 +99,9 @@ class Pacing:
 class Rooms:
     """The observer, and what it looks at."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, show_payloads: bool = False, evicted_before: int = 0) -> None:
         self.clock, self.outbox, self.pacing = FakeClock(), Outbox(), Pacing()
+        self.outbox.counts = Ledger(dead_lettered=evicted_before, accepted=evicted_before, dead_evicted=evicted_before)
         self.drain = SimpleNamespace(
             pacing=self.pacing,
             order=SimpleNamespace(violations=0),
@@ -78,6 +119,8 @@ class Rooms:
             track_url="https://track.example",
             clock=self.clock,
             logger=structlog.wrap_logger(structlog.PrintLogger(), processors=[said]),
+            keeping=Keeping(log_for_s=60.0, log_bytes=1 << 20, dead_for_s=600.0, dead_bytes=100 << 20),
+            show_payloads=show_payloads,
         )
 
     def wait_since(self, age_s: float) -> None:

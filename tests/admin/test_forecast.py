@@ -17,8 +17,8 @@ def rates(accepted, delivered, left=None):
     return Rates(accepted_per_s=accepted, delivered_per_s=delivered, left_per_s=delivered if left is None else left)
 
 
-def stored(waiting, *, dead=0, used=1 * MIB, most=4 * GIB):
-    return Stored(waiting=waiting, dead=dead, bytes_used=used, bytes_max=most)
+def stored(waiting, *, dead=0, used=1 * MIB, most=4 * GIB, log=0):
+    return Stored(waiting=waiting, dead=dead, bytes_used=used, bytes_max=most, log_bytes=log)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,12 @@ def test_of_a_minute_and_the_last_seconds_the_less_counts():
 
 def test_an_empty_store_divides_by_nothing():
     assert bytes_per_entry(stored(0, used=1 * GIB)) > 0
+    assert bytes_per_entry(stored(5, used=1 * GIB, log=1 * GIB)) > 0
+
+
+def test_the_delivery_log_is_nothing_that_entries_take():
+    """A thousand entries behind a day of deliveries are no larger for it."""
+    assert bytes_per_entry(stored(1_000_000, used=BIG + GIB, log=GIB)) == bytes_per_entry(stored(1_000_000, used=BIG))
 
 
 @pytest.mark.parametrize(

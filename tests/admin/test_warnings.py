@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from cio_buffer.admin.status import Status
 from cio_buffer.admin.warnings import warnings
 from cio_buffer.upstream.troubles import TROUBLES
 from tests.admin.rooms import Rooms
@@ -65,3 +66,39 @@ async def test_what_waits_for_too_long_is_told_with_its_age():
 async def test_more_calls_that_leave_alone_than_may_leave(behind_s, paused, is_told):
     found = warnings(await seen(drain={"v1_behind_s": behind_s, "paused": paused}))
     assert any("one by one" in one for one in found) is is_told
+
+
+@pytest.mark.parametrize(
+    ("dead", "told"),
+    [
+        ({"count": 1, "by_reason": {"refused": 1}}, "1 dead letter (1 refused): cio-buffer dead list"),
+        (
+            {"count": 1_203, "by_reason": {"expired": 1, "refused": 1_200, "forbidden": 2}},
+            "1,203 dead letters (1,200 refused, 2 forbidden, 1 expired): cio-buffer dead list",
+        ),
+        ({"count": 3, "by_reason": {"refused": 2}}, "3 dead letters: cio-buffer dead list"),  # one died just now
+        ({"count": 3}, "3 dead letters: cio-buffer dead list"),
+    ],
+)
+async def test_dead_letters_need_a_person(dead, told):
+    assert warnings(await seen(dead_letters=dead)) == [told]
+
+
+async def test_dead_letters_that_are_gone_need_one_for_a_day():
+    assert warnings(await seen(dead_letters={"evicted": 40, "purged": 9})) == []
+    [told] = warnings(await seen(dead_letters={"evicted": 40, "evicted_lately": 12}))
+    assert told.startswith("12 dead letters thrown away by the quota in the last 24 hours: look at")
+    assert "keep_dead_for_s" in told
+
+
+@pytest.mark.parametrize(("mib", "is_told"), [(79, False), (80, True), (100, True), (101, True)])
+async def test_a_quota_of_dead_letters_that_is_nearly_full(mib, is_told):
+    told = warnings(await seen(dead_letters={"bytes": mib << 20, "bytes_max": 100 << 20}))
+    assert [one.partition(";")[0] for one in told] == ([f"dead letters take {mib} of 100 MiB"] if is_told else [])
+
+
+async def test_an_older_daemon_says_nothing_of_them():
+    """And so there is nothing to be told, nor to be divided by."""
+    told = msgspec.to_builtins(await seen())
+    del told["dead_letters"], told["lanes"], told["outbox"]["log_bytes"], told["outbox"]["log_lines"]
+    assert warnings(msgspec.convert(told, Status)) == []

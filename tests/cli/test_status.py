@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ DOCUMENTED: dict[str, Any] = {
         "empty_in_s",
         "full_in_s",
         "order_violations",
+        "log_lines",
+        "log_bytes",
     ],
     "drain": [
         "state",
@@ -54,6 +57,8 @@ DOCUMENTED: dict[str, Any] = {
     ],
     "upstream": ["track_url", "recent", "trouble", "hint", "next_try_in_s", "ambiguous"],
     "passthrough": ["requests", "failed"],
+    "dead_letters": ["count", "bytes", "bytes_max", "purged", "evicted", "evicted_lately", "by_reason"],
+    "lanes": None,
 }
 """The fields that scripts may lean on."""
 
@@ -84,6 +89,7 @@ async def test_the_json_has_the_documented_fields_and_no_others(daemon: Daemon) 
         if fields:
             assert list(seen[part]) == fields, part
     assert (seen["state"], seen["reasons"], seen["mode"]) == ("ready", [], "live")
+    assert (seen["lanes"], seen["dead_letters"]["by_reason"]) == ([], {})
     assert seen["listening"][0] == f"unix:{daemon.folder}/api.sock"
     assert seen["listening"][1].startswith("http://127.0.0.1:")
     assert "key" not in out.replace("upstream", "")
@@ -162,11 +168,42 @@ async def test_wrong_books_need_a_person(daemon: Daemon) -> None:
     assert "\n! the ledger does not agree" in out
 
 
-async def screen(**parts: dict[str, Any]) -> str:
+async def test_a_dead_letter_needs_a_person(daemon: Daemon, sandbox: Sandbox) -> None:
+    sandbox.faults.answer(400)
+    assert (await daemon.call("POST", "/api/v1/customers/ann/events", {"name": "did"}))[0] == 200
+    await daemon.until(lambda seen: seen["dead_letters"]["by_reason"] == {"refused": 1})
+    code, out, _ = await status("--config", daemon.config)
+    assert code == 1
+    assert "   1 dead   " in out
+    assert "\n! 1 dead letter (1 refused): cio-buffer dead list\n" in out
+
+
+async def test_a_lane_that_runs_away_is_told_and_named_where_that_is_wanted(daemon: Daemon, sandbox: Sandbox) -> None:
+    """By the store itself, and read by the command."""
+    sandbox.faults.answer(503, headers={"Retry-After": "60"})
+    operations = [event("ann")] * 600 + [event(f"p{number}") for number in range(400)]
+    assert (await daemon.call("POST", "/api/v2/batch", {"batch": operations}))[0] == 200
+    await daemon.until(lambda seen: seen["lanes"][:1] and seen["lanes"][0]["entries"] == 600)
+    _, out, _ = await status("--config", daemon.config)
+    assert re.search(r"\n {13}lane [0-9a-f]{10} has 60 % of what waits, with admin.show_payloads = true", out)
+    assert "id:ann" not in out
+    await daemon.kill()
+    daemon.config.write_text(daemon.config.read_text().replace("[admin]\n", "[admin]\nshow_payloads = true\n"))
+    await daemon.start()
+    await daemon.until(lambda seen: seen["lanes"][:1] and seen["lanes"][0]["name"] == "id:ann")
+    _, out, _ = await status("--config", daemon.config)
+    assert "has 60 % of what waits: cio-buffer trace --person id:ann\n" in out
+
+
+def event(person: str) -> dict[str, object]:
+    return {"type": "person", "action": "event", "identifiers": {"id": person}, "name": "did"}
+
+
+async def screen(**parts: Any) -> str:
     """The screen of a daemon where all is well but for `parts`."""
     seen = msgspec.to_builtins(await Rooms().observer.status())
     for part, fields in parts.items():
-        seen[part] |= fields
+        seen[part] = fields if part == "lanes" else seen[part] | fields
     return "\n".join(lines(msgspec.convert(seen, Status)))
 
 
@@ -201,3 +238,39 @@ async def test_a_word_that_this_command_does_not_know_is_told_as_it_is() -> None
     """The daemon may be newer than the command."""
     shown = await screen(upstream={"trouble": "sulking", "hint": "be kind"}, drain={"paused": "outage"})
     assert shown.endswith("sulking: be kind")
+
+
+def lane(share: float, *, name: str | None = None, is_estimate: bool = False) -> dict[str, object]:
+    return {"lane": "3fa9c2d1e0", "name": name, "entries": 5, "share": share, "is_estimate": is_estimate}
+
+
+WHO = ", with admin.show_payloads = true it is named here"
+
+
+@pytest.mark.parametrize(
+    ("pending", "lanes", "told"),
+    [
+        (1_000, [lane(0.61)], f"lane 3fa9c2d1e0 has 61 % of what waits{WHO}"),
+        (1_000, [lane(1.0)], f"lane 3fa9c2d1e0 has 100 % of what waits{WHO}"),
+        (1_000, [lane(0.1, is_estimate=True)], f"lane 3fa9c2d1e0 has about 10 % of what waits{WHO}"),
+        (1_000, [lane(0.61, name="id:5")], "lane 3fa9c2d1e0 has 61 % of what waits: cio-buffer trace --person id:5"),
+        (1_000, [lane(0.61, name="id:a b$(x)")], "what waits: cio-buffer trace --person 'id:a b$(x)'"),
+        (1_000, [lane(0.61, name="id:\x1b[2J100%")], "cio-buffer trace --person 'id:?[2J100%'"),
+        (1_000, [lane(0.3), lane(0.29)], "lane 3fa9c2d1e0 has 30 %"),
+        (1_000, [lane(0.099)], ""),
+        (999, [lane(1.0)], ""),
+        (1_000, [], ""),
+    ],
+)
+async def test_a_lane_with_much_of_what_waits_is_told(pending: int, lanes: list[dict[str, object]], told: str) -> None:
+    shown = await screen(ledger={"accepted": pending, "pending": pending}, lanes=lanes)
+    assert [line.strip() for line in shown.splitlines() if "lane " in line and told in line] or not told
+    assert shown.count("lane ") == (1 if told else 0)
+    assert "\x1b" not in shown
+
+
+async def test_the_ledger_that_is_told_comes_out() -> None:
+    plain = await screen(ledger={"accepted": 9, "delivered": 8, "dead_lettered": 1})
+    assert "ledger       9 accepted = 8 delivered + 1 dead lettered + 0 still held\n" in plain
+    replayed = await screen(ledger={"accepted": 9, "replayed": 2, "delivered": 7, "dead_lettered": 3, "purged": 1})
+    assert "9 accepted + 2 replayed = 7 delivered + 3 dead lettered + 1 purged + 0 still held\n" in replayed
