@@ -16,7 +16,7 @@ from typing import Any, Literal
 from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector
 
 from cio_buffer.clock import SystemClock
-from cio_buffer.outbox.contract import Dead
+from cio_buffer.outbox.archive import Dead
 from cio_buffer.outbox.sqlite import SqliteOutbox
 
 SITE_ID, TRACK_KEY = "site", "key"
@@ -151,6 +151,12 @@ class Daemon:
         async with session.request(method, base + path, data=data, headers=headers) as answer:
             return answer.status, await answer.read()
 
+    async def receipts(self, method: str, path: str, body: object) -> list[str]:
+        """Have something accepted, by the UNIX socket: what its answer says that its name is."""
+        async with self._unix.request(method, f"http://localhost{path}", data=json.dumps(body).encode()) as answer:
+            assert answer.status == 200, await answer.read()
+            return answer.headers["X-Cio-Buffer-Receipt"].split("..")
+
     async def admin(self, path: str) -> tuple[int, bytes]:
         """Ask the admin socket: (status, body)."""
         async with self._admin.get(f"http://localhost{path}") as answer:
@@ -173,7 +179,7 @@ class Daemon:
         outbox = SqliteOutbox(self.store, clock=SystemClock(), bytes_max=2**30, disk_free_min_bytes=0)
         await outbox.open()
         try:
-            return await outbox.dead_letters(limit=100_000)
+            return await outbox.archive.letters(limit=100_000)
         finally:
             await outbox.close()
 
