@@ -343,7 +343,7 @@ def letters_of(way, entries):
 
 
 @drawn
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data(), st.tuples(segments, queries), mappings)
 def test_with_its_own_body_a_letter_stays_what_it_was(way, data, named, mapping):
     entries = entries_of(way, named, mapping, data.draw(bodies(way)))
@@ -361,7 +361,7 @@ def test_with_its_own_body_a_letter_stays_what_it_was(way, data, named, mapping)
 
 
 @drawn
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data(), st.tuples(segments, queries), mappings, mappings)
 def test_any_body_is_refused_or_makes_an_entry_that_keeps_what_has_to_stay(way, data, named, before, after):
     anything = st.sampled_from(list(ways)).flatmap(bodies) | values.map(in_json) | st.binary()

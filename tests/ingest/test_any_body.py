@@ -151,7 +151,7 @@ def entries_of(way, named, mapping, body):
 
 
 @pytest.mark.parametrize("way", said)
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data(), st.tuples(segments, queries), mappings)
 def test_any_body_is_refused_or_ready_to_be_sent(way, data, named, mapping):
     body = data.draw(bodies(way))
