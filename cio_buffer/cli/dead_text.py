@@ -9,7 +9,7 @@ from cio_buffer.admin.letters import Letter, LetterInFull
 from cio_buffer.cli.request_words import in_full, plain, request
 from cio_buffer.cli.telling import ROUTES
 
-HEAD = ("RECEIPT", "KIND", "DIED (UTC)", "ATTEMPTS", "REPLAYS", "REASON", "CUSTOMER.IO SAYS")
+HEAD = ("RECEIPT", "KIND", "DIED (UTC)", "ATTEMPTS", "REPLAYS", "REASON", "WHY")
 LEAST = (18, 8, 19, 8, 7, 8, 0)
 """How wide columns are at least, so that the pages of a long list stand below each other."""
 
@@ -31,11 +31,11 @@ def rows(letters: Sequence[Letter], *, with_head: bool, width: int | None) -> It
 def row(letter: Letter) -> tuple[str, ...]:
     died_at = in_full(letter.died_at).partition(".")[0]
     counts = str(letter.attempts), str(letter.replays)
-    return letter.receipt, plain(letter.kind), died_at, *counts, plain(letter.reason), vendor_says(letter)
+    return letter.receipt, plain(letter.kind), died_at, *counts, plain(letter.reason), why(letter)
 
 
-def vendor_says(letter: Letter) -> str:
-    """Such as "400 required (identifiers.id): must not be blank"."""
+def why(letter: Letter) -> str:
+    """Customer.io's words, or ours where it said nothing: as in "400 required (name): must not be blank"."""
     what = [str(letter.status or ""), plain(letter.vendor_reason), f"({plain(letter.field)})" if letter.field else ""]
     return ": ".join(filter(None, [" ".join(filter(None, what)), plain(letter.message)]))
 
@@ -49,7 +49,7 @@ def letter_lines(letter: LetterInFull) -> Iterator[str]:
     replays = f", replayed {letter.replays} times" if letter.replays else ""
     yield from fact("died", f"{in_full(letter.died_at)} UTC, attempts that count: {letter.attempts}{replays}")
     yield from fact("reason", plain(letter.reason))
-    yield from fact("Customer.io", vendor_says(letter))
+    yield from fact("why", why(letter))
     yield from fact("traceparent", plain(letter.traceparent or ""))
     yield from fact("requests", *(f"{in_full(one.at)}  {'. '.join(request(one, one.at))}" for one in letter.history))
     yield from fact("next", *(f"cio-buffer dead {what} {letter.receipt}" for what in ("replay", "edit", "purge")))

@@ -17,7 +17,7 @@ ATTEMPT = msgspec.json.Decoder(Attempt)
 
 def read_history(text: str) -> list[Attempt]:
     """Attempts, the oldest first."""
-    return [ATTEMPT.decode(line) for line in text.splitlines()]
+    return [ATTEMPT.decode(line) for line in text.split("\n") if line]  # a message may hold what splitlines splits at
 
 
 def lengthened(text: str, anew: Sequence[Attempt]) -> str:

@@ -24,8 +24,7 @@ SPAN_MAX = 65_535
 LINE_BYTES = 150
 """What a line takes beside what it holds, roughly: its numbers, and its place in three indexes."""
 
-OFFSET = struct.Struct("<I")
-OFFSET_MAX = 0xFFFF_FFFF
+OFFSET_MAX, OFFSETS = 0xFFFF_FFFF, {4: "I", 8: "Q"}
 FEW = 32
 """So many numbers are looked for one by one in a line's; more by taking the line's numbers apart, 20 µs a thousand."""
 
@@ -136,17 +135,17 @@ def line_of_life(what: What, at_ms: int) -> tuple[Line, bytes]:
 
 
 def pack_numbers(seqs: Sequence[int], first: int, last: int) -> bytes:
-    """Numbers as they are stored; nothing where they follow one upon the other. A line's lie within 4 billion."""
+    """Numbers as they are stored: 4 bytes each, 8 if they lie far apart, and none if each follows upon the other."""
     if last - first + 1 == len(seqs) and all(map(int.__lt__, seqs, seqs[1:])):
         return b""
-    return struct.pack(f"<{len(seqs)}I", *[min(seq - first, OFFSET_MAX) for seq in seqs])
+    return struct.pack(f"<{len(seqs)}{'I' if last - first <= OFFSET_MAX else 'Q'}", *[seq - first for seq in seqs])
 
 
 def unpack_numbers(entries: int, first: int, packed: bytes) -> Sequence[int]:
     """What `pack_numbers` packed."""
     if not packed:
         return range(first, first + entries)
-    return [first + offset for offset in struct.unpack(f"<{entries}I", packed)]
+    return [first + offset for offset in struct.unpack(f"<{entries}{OFFSETS[len(packed) // entries]}", packed)]
 
 
 def trail_of_old(entry: Entry | Leftover) -> bytes:
@@ -217,7 +216,11 @@ def ids_near(db: sqlite3.Connection, seq: int) -> list[int]:
 def numbers_among(seqs: Collection[int], entries: int, first: int, packed: bytes) -> Collection[int]:
     """Those of `seqs` that are among a line's numbers. A few are looked for in what is packed: that takes 0.5 µs."""
     if packed and len(seqs) <= FEW:
-        return [seq for seq in seqs if 0 <= seq - first < OFFSET_MAX and places(packed, OFFSET.pack(seq - first), 4)]
+        size = len(packed) // entries
+        bound = first + (1 << 8 * size)
+        return [
+            seq for seq in seqs if first <= seq < bound and places(packed, (seq - first).to_bytes(size, "little"), size)
+        ]
     return set(seqs).intersection(unpack_numbers(entries, first, packed))
 
 

@@ -99,7 +99,7 @@ def account_for_every_entry(db: Database) -> None:
             first_seq INTEGER,              -- the lowest and the highest number in it
             last_seq  INTEGER,
             fates     BLOB    NOT NULL,     -- of those that were not delivered; empty: all were
-            seqs      BLOB    NOT NULL,     -- 4 bytes each above first_seq; empty: they follow one upon the other
+            seqs      BLOB    NOT NULL,     -- 4 or 8 bytes each above first_seq; empty: each follows the other
             trails    BLOB    NOT NULL) STRICT""",
         "CREATE TABLE log_lanes (id INTEGER PRIMARY KEY, lanes BLOB NOT NULL) STRICT",  # apart: read whole by a search
         "CREATE UNIQUE INDEX log_request ON log(request) WHERE request IS NOT NULL",

@@ -133,20 +133,21 @@ class SqliteArchive:
         return Tidied(lines, by_age, by_bytes, is_done=not (lines or by_age or by_bytes))
 
     async def forget(self, lanes: Sequence[int]) -> Forgotten:
-        waiting = dead = in_hand = 0
+        waiting = dead = 0
+        in_hand: set[int] = set()  # some touch more than one of the lanes
         for lane in lanes:
             traces = await self._look(partial(forgetting.find, lane=lane))
             for seqs in chunks(traces.event):
                 gone, held = await self._run(partial(self._forget_main, seqs=seqs))
-                waiting, in_hand = waiting + gone, in_hand + held
+                waiting, in_hand = waiting + gone, in_hand | held
             for seqs in chunks(traces.parked):
                 gone, held = await self._run(partial(self._forget_parked, seqs=seqs), is_news=True)
-                waiting, in_hand = waiting + gone, in_hand + held
+                waiting, in_hand = waiting + gone, in_hand | held
             for seqs in chunks(traces.dead):
                 dead += await self._run(partial(self._forget_dead, seqs=seqs))
             for ids in chunks(traces.lines):
                 await self._run(partial(self._forget_lines, ids=ids, lane=lane))
-        return Forgotten(waiting, dead, in_hand)
+        return Forgotten(waiting, dead, len(in_hand))
 
     async def _search(self, how: Callable[[sqlite3.Connection], Found]) -> Found:
         found: Found = await self._look(how)
@@ -229,19 +230,19 @@ class SqliteArchive:
             self._store.throw_away(db, some, "evicted")
         return len(old), len(surplus)
 
-    def _forget_main(self, db: sqlite3.Connection, *, seqs: Sequence[int]) -> tuple[int, int]:
+    def _forget_main(self, db: sqlite3.Connection, *, seqs: Sequence[int]) -> tuple[int, set[int]]:
         free = [seq for seq in seqs if not self._is_in_hand(seq, is_parked=False)]
         gone = tables.delete_main(db, free)
         self._store.counts["purged"] += gone
-        return gone, len(seqs) - len(free)
+        return gone, set(seqs).difference(free)
 
-    def _forget_parked(self, db: sqlite3.Connection, *, seqs: Sequence[int]) -> tuple[int, int]:
+    def _forget_parked(self, db: sqlite3.Connection, *, seqs: Sequence[int]) -> tuple[int, set[int]]:
         free = [entry for entry in tables.read_parked(db, seqs) if not self._is_in_hand(entry.seq, is_parked=True)]
         gone = sum(tables.delete_parked(db, entry) for entry in free)
         tables.promote(db, {lane for entry in free for lane in entry.lanes}, self._store.now_ms())
         self._store.counts["purged"] += gone
         self._store.counts["parked"] -= gone
-        return gone, len(seqs) - len(free)
+        return gone, set(seqs).difference(entry.seq for entry in free)
 
     def _forget_dead(self, db: sqlite3.Connection, *, seqs: Sequence[int]) -> int:
         found = letters.leftovers(db, only(seqs))

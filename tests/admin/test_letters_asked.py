@@ -1,5 +1,6 @@
 """What may be asked about dead letters, and what each slip is told."""
 
+import time
 from typing import Any
 
 import pytest
@@ -103,6 +104,16 @@ def test_a_slip_in_a_query_is_told_and_never_guessed_at(query: str, code: str, t
 )
 def test_since_is_a_time_or_an_age(text: str, ms: float) -> None:
     assert read_since(text, now=NOW) == int(ms)
+
+
+def test_a_time_without_a_zone_is_utc_wherever_the_daemon_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "JST-9")
+    time.tzset()
+    try:
+        assert read_since("1970-01-02", now=NOW) == DAY_MS
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize(("query", "is_asked"), [("", False), ("body=1", True), ("body=true", True), ("body=0", False)])

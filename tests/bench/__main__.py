@@ -12,7 +12,7 @@ import msgspec
 from msgspec import structs
 
 from cio_buffer.outbox.opening import filesystem_of
-from tests.bench import accept, drain, load, machine, memory, passthrough, start, store
+from tests.bench import accept, drain, load, log_cost, machine, memory, passthrough, start, store, trace
 from tests.bench.plan import QUICK, Plan
 from tests.bench.processes import ROOT
 from tests.bench.report import Failed, Outcome, table
@@ -23,6 +23,8 @@ BENCHMARKS: dict[str, Callable[[Plan, Path], Outcome]] = {
     "memory": memory.run,
     "start": start.run,
     "drain": drain.run,
+    "log_cost": log_cost.run,
+    "trace": trace.run,
     "passthrough": passthrough.run,
 }
 NEED_WRK = {"accept", "memory"}
@@ -81,7 +83,12 @@ def planned(is_quick: bool, rounds: int | None, round_s: int | None) -> Plan:
     plan = QUICK if is_quick else Plan()
     if rounds:
         plan = structs.replace(
-            plan, accept_rounds=rounds, store_rounds=rounds, start_rounds=rounds, drain_rounds=rounds
+            plan,
+            accept_rounds=rounds,
+            store_rounds=rounds,
+            start_rounds=rounds,
+            drain_rounds=rounds,
+            trace_rounds=rounds,
         )
     if round_s:
         plan = structs.replace(plan, accept_round_s=float(round_s), memory_load_s=float(round_s))

@@ -7,7 +7,8 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from cio_buffer.clock import SystemClock
-from cio_buffer.outbox.entry import NewEntry, pack_lanes
+from cio_buffer.ingest.track_v2 import Acceptance
+from cio_buffer.outbox.entry import NewEntry
 from cio_buffer.outbox.opening import connect
 from cio_buffer.outbox.store import Store
 
@@ -15,30 +16,28 @@ PEOPLE = 20_000
 FILL_ENTRIES = 20_000
 BODY = (
     b'{"type":"person","identifiers":{"id":"bench-%05d"},"action":"event","name":"order_completed",'
-    b'"id":"01JDB3V9Q4Z6R8T0W2Y4A6%04d","timestamp":1700000000,"attributes":{"order_id":'
+    b'"id":"%b","timestamp":1700000000,"attributes":{"order_id":'
     b'"b7f1c2d4-5e6f-4a8b-9c0d-1e2f3a4b5c6d","total":129.95,"currency":"EUR","items":3,"coupon":"SPRING-SALE",'
     b'"channel":"web"}}'
 )
 """About 300 bytes."""
 
-BODY_BYTES = len(BODY % (0, 0))
+EVENT_ID = "01JDB3V9Q4Z6R8T0W2Y4A6%04d"
+BODY_BYTES = len(BODY % (0, (EVENT_ID % 0).encode()))
 IN_EACH = b'"action":"event"'
 """What each body has once, so that whoever gets a batch can count."""
 
 
 def entries() -> list[NewEntry]:
     """One event for each of some people, as the v1 door makes them."""
-    now_ms = int(time.time() * 1000)
-    return [
-        NewEntry(
-            kind="event",
-            lanes=pack_lanes([f"id:bench-{person:05d}"]),
-            body=BODY % (person, person % 10_000),
-            accepted_at_ms=now_ms,
-            route="POST /api/v1/customers/{id}/events",
-        )
-        for person in range(PEOPLE)
-    ]
+    acceptance = Acceptance(at_ms=int(time.time() * 1000), new_id=str, route="v1")
+    return [event(acceptance, person) for person in range(PEOPLE)]
+
+
+def event(acceptance: Acceptance, person: int) -> NewEntry:
+    event_id = EVENT_ID % (person % 10_000)
+    body = BODY % (person, event_id.encode())
+    return acceptance.entry("event", {f"id:bench-{person:05d}"}, body, event_id=event_id)
 
 
 def open_store(path: Path) -> tuple[Store, sqlite3.Connection]:

@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def run(plan: Plan, folder: Path) -> Outcome:
     ours, floor = [], []
     for _ in range(plan.drain_rounds):
         floor.append(one_round(bare, backlog, folder / "round", plan.drain_entries))
-        ours.append(one_round(daemon, backlog, folder / "round", plan.drain_entries))
+        ours.append(one_round(daemon(UNHURRIED), backlog, folder / "round", plan.drain_entries))
     note = (
         f"drain: {plan.drain_rounds} rounds of {plan.drain_entries:,} entries, in turn, into an aiohttp handler that "
         "answers {} to batches; rate_max_per_s = 10000; timed while the middle eight tenths leave the store file"
@@ -112,12 +112,17 @@ def is_full(request: Taken) -> bool:
     return request.entries >= ENTRIES_MAX or request.bytes + 1 + BODY_BYTES > BYTES_MAX
 
 
-def daemon(place: Path, url: str, entries: int) -> tuple[Moment, Moment]:
-    async def run() -> tuple[Moment, Moment]:
-        async with Daemon(place, url, environ=UNHURRIED) as running:
-            return watch(store(place), pid_of(running), entries)
+def daemon(environ: Mapping[str, str]) -> Drained:
+    """`cio-buffer run` with these settings."""
 
-    return asyncio.run(run())
+    def drained(place: Path, url: str, entries: int) -> tuple[Moment, Moment]:
+        async def run() -> tuple[Moment, Moment]:
+            async with Daemon(place, url, environ=environ) as running:
+                return watch(store(place), pid_of(running), entries)
+
+        return asyncio.run(run())
+
+    return drained
 
 
 def bare(place: Path, url: str, entries: int) -> tuple[Moment, Moment]:

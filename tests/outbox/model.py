@@ -9,8 +9,9 @@ from enum import Enum
 from msgspec import Struct, field
 
 from cio_buffer.outbox.contract import Claim, Ledger, Room
-from cio_buffer.outbox.entry import Delivered, Entry, Parked, Released, Settlement
+from cio_buffer.outbox.entry import Attempt, DeadLetter, Delivered, Entry, Parked, Released, Settlement, pack_lanes
 from tests.outbox.backends import name_of
+from tests.outbox.logbook import Logbook
 
 
 class Place(Enum):
@@ -20,24 +21,32 @@ class Place(Enum):
 
 
 class Stored(Struct, eq=False):
-    """One entry that is not delivered. `due_ms` only while it is parked and first in its lanes.
+    """One entry that is not gone. `due_ms` only while it is parked and first in its lanes.
 
-    `is_guessed`: nobody has said its `seq` yet, as after a replay; in order it is right, and it may be higher.
+    `number` is that of its acceptance, `seq` its place in the order. `is_guessed`: nobody has said its `seq` yet, as
+    after a replay; in order it is right, and it may be higher. `route` and `event_id` are "" of what has no trail.
     """
 
+    number: int
     seq: int
     name: str
     lanes: frozenset[str]
     is_v1: bool
     size: int
     accepted_at_ms: int
+    kind: str = "event"
+    route: str = ""
+    event_id: str = ""
     place: Place = Place.MAIN
     due_ms: int | None = None
     is_claimed: bool = False
     attempts: int = 0
     holds: int = 0
+    held_for: str = ""
     replays: int = 0
-    died_at_ms: int | None = None
+    died_at_ms: int = 0
+    reason: str = ""
+    history: list[Attempt] = []
     is_guessed: bool = False
 
     def shares_a_lane_with(self, other: "Stored") -> bool:
@@ -45,26 +54,42 @@ class Stored(Struct, eq=False):
 
 
 class Held(Struct, eq=False):
-    """One entry in the drain's hand. `aside`: it is on its way out of the window, like this."""
+    """One entry in the drain's hand. `aside`: it is on its way out of the window, like this.
+
+    `tries`: the requests that it was in since, and that did not deliver it.
+    """
 
     entry: Entry
     stored: Stored
     is_from_parked: bool
     aside: Settlement | None = None
+    tries: list[Attempt] = []
 
 
 class Model(Struct):
-    """What the store should hold, and what the drain has in hand."""
+    """What the store should hold, and what the drain has in hand. `numbers`: all that were ever given.
+
+    `has_jumped`: a clock was set, so that nobody can say any more what was before what. `has_forgotten`: somebody was.
+    """
 
     stored: dict[int, Stored] = field(default_factory=dict)
     hand: dict[int, Held] = field(default_factory=dict)
-    delivered: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    log: Logbook = field(default_factory=Logbook)
+    delivered: list[Stored] = field(default_factory=list)
+    has_jumped: bool = False
+    has_forgotten: bool = False
     last_of_lane: dict[str, int] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     reach: int = 0
     highest_seq: int = 0
     learnt: bytes = b""
     learnt_perhaps: set[bytes] = field(default_factory=lambda: {b""})
+
+    @property
+    def is_time_honest(self) -> bool:
+        """Whether times and the log tell what was delivered after what."""
+        return not self.has_jumped and not self.has_forgotten
 
     def unclaimed(self) -> list[Stored]:
         return [one for one in self.at(Place.MAIN) if not one.is_claimed]
@@ -182,6 +207,8 @@ class Model(Struct):
             assert (name_of(entry), len(entry.body)) == (stored.name, stored.size)
             assert (entry.attempts, entry.holds, entry.replays) == (stored.attempts, stored.holds, stored.replays)
             assert (entry.accepted_at_ms, entry.call is not None) == (stored.accepted_at_ms, stored.is_v1)
+            assert (entry.first_seq, entry.kind, entry.held_for) == (stored.number, stored.kind, stored.held_for)
+            assert entry.packed_lanes == pack_lanes(stored.lanes)
             held = Held(entry, stored, is_from_parked)
             if is_behind or any(before.aside for before in self._held_before(held)):
                 held.aside = Released() if is_from_parked else Parked()
@@ -218,33 +245,41 @@ class Model(Struct):
         """`now_ms` is on the drain's clock, `died_at_ms` on the store's."""
         counts = dict.fromkeys(("delivered", "dead_lettered", "dead", "parked"), 0)
         for seq, settlement in sorted(chosen.items()):
-            stored = self.hand.pop(seq).stored
+            held = self.hand.pop(seq)
+            stored = held.stored
             counts["parked"] -= stored.place is Place.PARKED
             match settlement:
                 case Delivered():
                     self._deliver(stored)
                     counts["delivered"] += 1
-                case Parked(due_at_ms, holds):
+                case Parked(due_at_ms, holds, held_for):
                     stored.place, stored.attempts, stored.is_claimed = Place.PARKED, attempts[seq], False
-                    stored.holds, stored.due_ms = holds, due_at_ms
+                    stored.holds, stored.held_for, stored.due_ms = holds, held_for, due_at_ms
+                    stored.history = [*stored.history, *held.tries]
                 case Released():
                     stored.is_claimed = False
-                case _:
+                case DeadLetter(reason=reason):
                     stored.place, stored.attempts, stored.is_claimed = Place.DEAD, attempts[seq], False
-                    stored.holds, stored.due_ms, stored.died_at_ms = 0, None, died_at_ms
+                    stored.holds, stored.held_for, stored.due_ms = 0, "", None
+                    stored.died_at_ms, stored.reason = died_at_ms, reason
+                    stored.history = [*stored.history, *held.tries]
                     counts["dead_lettered"] += 1
                     counts["dead"] += 1
             counts["parked"] += seq in self.stored and stored.place is Place.PARKED
+        self.promote(now_ms)
+        self.count(**counts)
+
+    def promote(self, now_ms: int) -> None:
+        """Only what is first in its lanes has a time."""
         for one in self.at(Place.PARKED):
             if self._parked_before(one):
                 one.due_ms = None
             elif one.due_ms is None:
                 one.due_ms = min(one.accepted_at_ms, now_ms)
-        self.count(**counts)
 
     def _deliver(self, stored: Stored) -> None:
-        assert stored.name not in self.delivered, "delivered twice"
-        self.delivered.append(stored.name)
+        assert stored.name not in [one.name for one in self.delivered], "delivered twice"
+        self.delivered.append(stored)
         del self.stored[stored.seq]
         for lane in stored.lanes:
             assert self.last_of_lane.get(lane, 0) < stored.seq, "overtaken"
@@ -257,14 +292,18 @@ class Model(Struct):
         counts = {name: getattr(self.ledger, name) + more.get(name, 0) for name in Ledger.__struct_fields__}
         self.ledger = Ledger(**counts)
 
-    def replay(self, seqs: Iterable[int]) -> int:
-        back = [self.stored.pop(seq) for seq in sorted(set(seqs))]
+    def revive(self, letters: Iterable[Stored]) -> None:
+        back = list(letters)
+        self.drop(back)
         for one in back:
             one.seq, one.is_guessed, one.place = self.highest_seq + 1, True, Place.MAIN
             one.replays += 1
             self.add(one)
         self.count(replayed=len(back), dead=-len(back))
-        return len(back)
+
+    def drop(self, gone: Iterable[Stored]) -> None:
+        for one in gone:
+            del self.stored[one.seq]
 
 
 def is_final(settlement: Settlement | None) -> bool:

@@ -18,7 +18,7 @@ from cio_buffer.errors import OutboxFull, OutboxUnavailable, StoreHeld, StoreUnu
 from cio_buffer.outbox import opening, schema, tables
 from cio_buffer.outbox.archive import Letters, Replayed
 from cio_buffer.outbox.contract import Condition, Ledger
-from cio_buffer.outbox.entry import DeadLetter, Delivered, NewEntry, Parked, Settled, pack_lanes, unpack_lanes
+from cio_buffer.outbox.entry import DeadLetter, Delivered, Fate, NewEntry, Parked, Settled, pack_lanes, unpack_lanes
 from cio_buffer.outbox.opening import filesystem_of, prepare_folder
 from cio_buffer.outbox.sqlite import SqliteOutbox
 from cio_buffer.outbox.store import size_of
@@ -26,6 +26,7 @@ from cio_buffer.outbox.tables import consecutive_runs
 from cio_buffer.outbox.writer import Job, next_group
 from tests.outbox.backends import NOW_MS, PLENTY, WAIT_MAX_MS, entry, name_of
 from tests.outbox.disk import Disk
+from tests.outbox.requests import Request, report_of
 from tests.support.clock import FakeClock
 
 MIB = 1_048_576
@@ -57,7 +58,7 @@ async def outbox(path: Path, clock: FakeClock, disk: Disk) -> AsyncIterator[Sqli
     audit = await outbox.audit()
     await outbox.close()
     assert audit.is_balanced
-    assert audit.ledger == outbox.ledger()
+    assert (audit.ledger, audit.measured) == (outbox.ledger(), outbox.sizes())
 
 
 async def open_and_close(path: Path) -> None:
@@ -244,6 +245,78 @@ async def test_a_store_that_version_2_wrote_is_brought_up_to_date(path: Path) ->
     assert await outbox.archive.replay(Letters(seqs=frozenset({5}))) == Replayed(1, 0)
     assert (await outbox.audit()).is_balanced
     await outbox.close()
+
+
+async def test_a_store_that_version_3_wrote_is_brought_up_to_date(path: Path) -> None:
+    """It knew no log and no trails, and its dead letters had the numbers under which they died."""
+    write(path, b"")
+    old = sqlite3.connect(path, isolation_level=None)
+    schema.migrations.apply(Database(old), stop_before="account_for_every_entry")
+    old.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    old.execute("PRAGMA user_version = 3")
+    ann, bob = pack_lanes(["ann"]), pack_lanes(["ann", "bob"])
+    kept = "seq, origin, lanes, kind, accepted_at_ms, attempts, replays, body"
+    fate = "died_at_ms, reason, vendor_reason, field, message, status"
+    insert = (
+        f"INSERT INTO dead ({kept}, {fate}) VALUES (?, ?, ?, 'identify', 1, 2, ?, ?, 9, 'refused', '', '', '', 422)"
+    )
+    old.execute(insert, (4, None, ann, 0, b"never replayed"))
+    old.execute(insert, (12, 3, ann, 1, b"replayed"))
+    old.execute(insert, (14, 1, bob, 2, b"replayed twice"))
+    old.execute(f"INSERT INTO event ({kept}) VALUES (15, 2, ?, 'event', 7, 1, 1, x'61')", (bob,))
+    old.execute(f"INSERT INTO event ({kept}) VALUES (16, NULL, ?, 'event', 8, 0, 0, x'62')", (bob,))
+    old.execute(
+        f"INSERT INTO parked ({kept}, due_at_ms) VALUES (13, 5, ?, 'merge', 6, 1, 1, x'63', ?)", (ann, NOW_MS + 1)
+    )
+    old.execute("INSERT INTO parked_lane VALUES (?, 13)", unpack_lanes(ann))
+    old.execute(
+        """UPDATE ledger SET accepted = 6, replayed = 5, dead_lettered = 8, dead = 3, parked = 1, seq_reserved = 99,
+                             unanswered = x''"""
+    )
+    old.close()
+    outbox = store_at(path)
+    await outbox.open()
+    assert (outbox.was_migrated, outbox.sizes().dead_bytes) == (True, len("never replayedreplayedreplayed twice"))
+    letters = await outbox.archive.letters()
+    assert [(one.seq, one.body, one.replays) for one in letters] == [
+        (1, b"replayed twice", 2), (3, b"replayed", 1), (4, b"never replayed", 0),
+    ]  # fmt: skip
+    assert (await outbox.audit()).is_balanced
+    assert [(one.seq, one.place) for n in (2, 5, 16) for one in (await outbox.archive.trace(n)).known] == [
+        (2, "main"), (5, "parked"), (16, "main"),
+    ]  # fmt: skip
+    lease = await outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS)
+    claim = await lease.claim(PLENTY, now_ms=NOW_MS + 1)
+    entries = [*(met.entry for met in claim.main), *claim.parked]
+    assert [(one.seq, one.first_seq, one.trail) for one in entries] == [(15, 2, b""), (16, 16, b""), (13, 5, b"")]
+    fates = [None, Fate(what="dead", reason="refused"), None]
+    report = report_of(Request(number=lease.first_request, sent_at_ms=NOW_MS), entries, fates)
+    ends = (Delivered(), DeadLetter(reason="refused"), Delivered())
+    settled = [Settled(one, end, one.attempts + 1) for one, end in zip(entries, ends, strict=True)]
+    await lease.settle(settled, now_ms=NOW_MS + 1, report=report)
+    stories = {n: (await outbox.archive.trace(n)).known[0] for n in (2, 5, 16)}
+    assert [(one.place, one.kind, one.accepted_at_ms, one.route) for one in stories.values()] == [
+        ("gone", "event", 7, ""), ("gone", "merge", 6, ""), ("dead", "event", 8, ""),
+    ]  # fmt: skip
+    found = await outbox.archive.trace_lane([unpack_lanes(ann)[0]], limit=9)
+    assert [one.seq for one in found.known] == [1, 2, 3, 4, 5, 16]
+    assert await outbox.archive.replay(Letters()) == Replayed(1, 3)  # the event; who knows what came after the others
+    assert await outbox.archive.replay(Letters(), after_newer=True) == Replayed(3, 0)
+    assert [one.entry.body for one in (await lease.claim(PLENTY, now_ms=NOW_MS)).main] == [
+        b"b", b"replayed twice", b"replayed", b"never replayed",
+    ]  # fmt: skip
+    assert (await outbox.audit()).is_balanced
+    await outbox.close()
+
+
+async def test_each_store_has_names_of_its_own_which_it_keeps(path: Path, tmp_path: Path) -> None:
+    receipts = []
+    for where in (path, path, tmp_path / "other" / "outbox.db"):
+        outbox = store_at(where)
+        await outbox.open()
+        receipts.append(outbox.names.receipt(7, NOW_MS))
+        await outbox.close()
+    assert receipts[0] == receipts[1] != receipts[2]
 
 
 async def test_folder_and_files_are_for_us_alone(outbox: SqliteOutbox, path: Path) -> None:
