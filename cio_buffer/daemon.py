@@ -12,9 +12,8 @@ from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from cio_buffer import __version__
-from cio_buffer.admin import openapi
+from cio_buffer.admin import letter_routes, openapi
 from cio_buffer.admin.keeper import Keeper, keeping
-from cio_buffer.admin.letter_routes import LetterRoutes
 from cio_buffer.admin.observer import Observer
 from cio_buffer.admin.routes import AdminRoutes
 from cio_buffer.admin.trace_routes import TraceRoutes
@@ -52,7 +51,7 @@ REGION_UNKNOWN = "the region is not known; nothing was changed by asking"
 V1_WINDOW_MAX = 100
 REQUEST_GRACE_S = 5.0
 AT_ONCE_S = 0.02  # for aiohttp 0 is "however long it takes"
-ADMIN_CONNECTIONS_MAX, ADMIN_BODY_MAX_BYTES = 32, 65_536
+ADMIN_CONNECTIONS_MAX = 32
 
 
 async def run(
@@ -131,7 +130,7 @@ async def daemon(
             show_payloads=config.admin.show_payloads,
         )
         admin = build_admin(config, outbox, drain, observer, clock=clock, logger=logger)
-        desk = Server(admin.answer, body_max_bytes=ADMIN_BODY_MAX_BYTES, connections_max=ADMIN_CONNECTIONS_MAX)
+        desk = Server(admin.answer, body_max_bytes=letter_routes.BODY_MAX_BYTES, connections_max=ADMIN_CONNECTIONS_MAX)
         rooms.push_async_callback(desk.close, REQUEST_GRACE_S)  # after the last effort, which it shows
         draining = asyncio.ensure_future(drain.run())
         rooms.push_async_callback(end_drain, drain, draining, config.drain.at_stop_for_s, stop_now)
@@ -311,7 +310,7 @@ def build_admin(
     config: Config, outbox: Outbox, drain: Drain, observer: Observer, *, clock: Clock, logger: FilteringBoundLogger
 ) -> AdminRoutes:
     mapping, new_id = mapping_of(config), EventIds(random.SystemRandom()).new
-    letters = LetterRoutes(
+    letters = letter_routes.LetterRoutes(
         outbox.archive,
         outbox.names,
         lambda letter, body: amended(letter, body, mapping, new_id),

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from cio_buffer import __version__
-from cio_buffer.admin.routes import Alive, Readiness, Wrong
+from cio_buffer.admin.routes import Alive, Readiness
+from cio_buffer.admin.wrong import Wrong
 from cio_buffer.http.answers import Complaint, Complaints, Refusals, Taken
 from cio_buffer.ingest.routes import REGION, V2_BATCH, V2_ENTITY
 from cio_buffer.ingest.taken import RECEIPT

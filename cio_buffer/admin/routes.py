@@ -11,11 +11,8 @@ from cio_buffer.admin.answers import only, wrong
 from cio_buffer.admin.letter_routes import ROOT as DEAD
 from cio_buffer.admin.letter_routes import LetterRoutes
 from cio_buffer.admin.observer import Observer
-from cio_buffer.admin.wrong import Wrong
 from cio_buffer.http.answers import in_json
 from cio_buffer.http.body import Body
-
-__all__ = ["AdminRoutes", "Alive", "Readiness", "Wrong"]
 
 KNOWN = "/status, /dead, /trace, /readyz, /healthz or /openapi.json"
 
