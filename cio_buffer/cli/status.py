@@ -86,7 +86,8 @@ def lane_lines(seen: Status) -> list[str]:
     about = "about " if busiest.is_estimate else ""
     whose = ", with admin.show_payloads = true it is named here"
     if busiest.name is not None:
-        whose = f": cio-buffer trace --person {shlex.quote(plain(busiest.name))}"
+        is_plain = busiest.name == plain(busiest.name)  # else the command would be about somebody else
+        whose = f": cio-buffer trace --person {shlex.quote(busiest.name)}" if is_plain else f": {plain(busiest.name)}"
     return [f"{INDENT}lane {busiest.lane} has {about}{busiest.share:.0%} of what waits{whose}".replace("%", " %", 1)]
 
 

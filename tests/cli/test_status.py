@@ -255,7 +255,7 @@ WHO = ", with admin.show_payloads = true it is named here"
         (1_000, [lane(0.1, is_estimate=True)], f"lane 3fa9c2d1e0 has about 10 % of what waits{WHO}"),
         (1_000, [lane(0.61, name="id:5")], "lane 3fa9c2d1e0 has 61 % of what waits: cio-buffer trace --person id:5"),
         (1_000, [lane(0.61, name="id:a b$(x)")], "what waits: cio-buffer trace --person 'id:a b$(x)'"),
-        (1_000, [lane(0.61, name="id:\x1b[2J100%")], "cio-buffer trace --person 'id:?[2J100%'"),
+        (1_000, [lane(0.61, name="id:\x1b[2J100%")], "what waits: id:?[2J100%"),
         (1_000, [lane(0.3), lane(0.29)], "lane 3fa9c2d1e0 has 30 %"),
         (1_000, [lane(0.099)], ""),
         (999, [lane(1.0)], ""),

@@ -43,7 +43,7 @@ from tests.outbox.requests import AGAIN, Request, attempt_of, fate_of, report_of
 from tests.support.clock import FakeClock
 
 EXAMPLES = int(os.environ.get("CIO_BUFFER_RANDOM_DAYS", "0"))
-"""How many days to try, instead of a few; then one that goes wrong is also made as short as can be, which takes long."""
+"""How many days to try, instead of a few; then one that goes wrong is also made as short as can be: that takes long."""
 
 FEW_EXAMPLES = 80
 LANES = "abcd"
@@ -85,7 +85,9 @@ rooms = st.one_of(
         main_entries=few, main_bytes=some_bytes, parked_entries=few, parked_bytes=some_bytes, parked_v1_entries=few,
     ),
 )  # fmt: skip
-wishes = st.sampled_from(["hold", "park until", "park", "deliver", "keep", "release", "die", "die of age", "try again"])
+wishes = st.sampled_from(
+    ["die", "die of age", "deliver", "hold", "park until", "park", "try again", "keep", "release"]
+)  # fmt: skip
 requests = st.builds(
     Request,
     number=st.just(0),
@@ -97,13 +99,14 @@ requests = st.builds(
 )
 jumps_s = st.sampled_from([-7_200, -3, -1, 1, 3, 7_200])
 limits = st.sampled_from([None, None, 0, 1, 2, 5])
-keepings = st.builds(
+keepings = st.builds(  # mostly so that something is left of which a story can be told
     Keeping,
-    log_for_s=st.sampled_from([0.0, 2.0, 1e9]),
-    log_bytes=st.sampled_from([0, 800, 2**40]),
-    dead_for_s=st.sampled_from([0.0, 2.0, 1e9]),
-    dead_bytes=st.sampled_from([0, 700, 2**40]),
+    log_for_s=st.sampled_from([1e9, 1e9, 5.0, 1.0, 0.0]),
+    log_bytes=st.sampled_from([2**40, 2**40, 2_000, 800, 0]),
+    dead_for_s=st.sampled_from([1e9, 1e9, 5.0, 2.0]),
+    dead_bytes=st.sampled_from([2**40, 2**40, 1_400, 700]),
 )
+forgotten = st.sampled_from([[], ["d"], ["c", "d"], ["a"]])
 
 
 class AnOutbox(RuleBasedStateMachine):
@@ -162,6 +165,13 @@ class AnOutbox(RuleBasedStateMachine):
         hopes = {seq: self._wish(wish, self._model.hand[seq].stored) for seq, wish in asked.items()}
         also = [seq for seq, wish in asked.items() if wish == "try again"]
         self._settle(hopes, request, also=also, times=times)
+
+    @rule(given=st.lists(operations, min_size=2, max_size=4), data=st.data(), request=requests)
+    def have_a_busy_moment(self, given: list[Given], data: st.DataObject, request: Request) -> None:
+        """Most of a day is such."""
+        self.append(given)
+        self._claim(PLENTY)
+        self.settle(data, request, 1)
 
     @precondition(lambda self: self._model.hand)
     @rule(data=st.data(), request=requests)
@@ -239,10 +249,11 @@ class AnOutbox(RuleBasedStateMachine):
         assert [name_of(one) for one in self._do(archive.letters(wanted, limit=1_000))] == names
         assert self._do(archive.count_letters(wanted)) == len(names)
 
-    @rule(keeping=keepings, steps=st.sampled_from([1, 9]))
-    def tidy(self, keeping: Keeping, steps: int) -> None:
+    @rule(keeping=keepings)
+    def tidy(self, keeping: Keeping) -> None:
         self._forget_the_last_settlement()
-        for _ in range(steps):
+        is_done = False
+        while not is_done:
             done = self._do(self._hand.outbox.archive.tidy(keeping, now_ms=self._stores_ms()))
             afterlife.check_tidied(
                 self._model,
@@ -252,8 +263,9 @@ class AnOutbox(RuleBasedStateMachine):
                 log_bytes=self._hand.outbox.sizes().log_bytes,
                 is_last=done.is_done,
             )
+            is_done = done.is_done
 
-    @rule(among=st.sets(st.sampled_from(LANES), min_size=1, max_size=2).map(sorted))
+    @rule(among=forgotten)
     def forget(self, among: list[str]) -> None:
         self._forget_the_last_settlement()
         done = self._do(self._hand.outbox.archive.forget(hashed(*among)))
