@@ -68,6 +68,8 @@ def read_question(body: bytes, shape: type[Asked]) -> Asked:
         return msgspec.json.decode(body, type=shape)
     except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
         raise misasked("invalid_request", f"The body cannot be read: {problem}", "send one JSON object") from None
+    except RecursionError:
+        raise misasked("invalid_request", "The body is nested too deeply", "send one JSON object") from None
 
 
 def read_meaning(question: ChangeQuestion, *, now: float) -> Letters:

@@ -152,6 +152,6 @@ def is_json(body: bytes) -> bool:
     try:
         body.decode()
         msgspec.json.decode(body, type=Raw)
-    except (UnicodeDecodeError, msgspec.MsgspecError):
+    except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError):
         return False
     return True

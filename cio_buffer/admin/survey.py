@@ -9,7 +9,7 @@ from cio_buffer.admin.lane_names import name_of_lane
 from cio_buffer.admin.status import DeadLettersStatus, LaneStatus
 from cio_buffer.clock import Clock
 from cio_buffer.errors import OutboxUnavailable
-from cio_buffer.outbox.archive import BusyLane
+from cio_buffer.outbox.archive import LETTER_BYTES, BusyLane
 from cio_buffer.outbox.contract import Ledger, Outbox
 from cio_buffer.telemetry.recent import Recent
 
@@ -22,8 +22,6 @@ WAIT_S = 0.25
 """For which whoever asks is made to wait at most. A look takes 20 to 60 ms, unless the disk is slow or busy."""
 
 LATELY_S = 86_400.0
-LETTER_BYTES = 300
-"""What the quota counts for a dead letter beside its body; the store has the same number."""
 
 
 class Survey:

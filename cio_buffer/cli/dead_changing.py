@@ -19,8 +19,9 @@ WARNING = (
     "overwrite newer attributes"
 )
 OVERTAKEN = (
-    "left dead, because newer operations of the same person were accepted since, and an old identify would overwrite "
-    "newer attributes: {}. To send them all the same: --after-newer"
+    "left dead, because newer operations of the same person were accepted since, or may have been where the log does "
+    "not go back so far, and an old identify would overwrite newer attributes: {}. To send them all the same: "
+    "--after-newer"
 )
 
 

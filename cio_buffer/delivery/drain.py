@@ -334,7 +334,7 @@ class Drain:
         """Send it, and hear the answer. Who gives that up has to say so in the log: it may have been taken in."""
         try:
             return await self._transport.send(request)
-        except asyncio.CancelledError:
+        except BaseException:
             told = report(flight, None, "abandoned", [(ABANDONED, None)], took_ms=took_ms(flight, self._now()))
             writing = asyncio.ensure_future(lease.settle([], now_ms=self._now_ms(), report=told))
             writing.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -359,6 +359,8 @@ class Drain:
             claimed.attempts += not verdict.is_blameless
             claimed.trouble = verdict.reason if verdict.casts_suspicion else claimed.trouble
             outcome = self._retry.settle(claimed, verdict, at, jitter=self._jitter())
+            if place == 0 and isinstance(outcome, Again) and verdict.casts_suspicion:
+                outcome = self._retry.make_room(claimed, at, self._jitter()) or outcome
             fates.note(place, claimed, fate(verdict, outcome))
             match outcome:
                 case HeldBack():
@@ -373,8 +375,6 @@ class Drain:
                     leaving.append((claimed, outcome))
         if lease is not self._lease:
             return
-        if again and verdicts[0].casts_suspicion and (held := self._retry.make_room(batch[0], at, self._jitter())):
-            aside.append((batch[0], held))
         for claimed, held in aside:
             leaving += self._window.park(claimed, Parked(held.until_ms, held.holds, claimed.trouble))
             self.record.held_back(claimed.entry, claimed.trouble)

@@ -61,9 +61,9 @@ class Circumstances(Struct, frozen=True, kw_only=True):
     now: float
     wall_now: float
 
-    def age_s(self, accepted_at_ms: int) -> float:
-        """How old an entry is, by whichever clock makes it younger: a clock that was set makes nobody die of age."""
-        return min(self.now, self.wall_now) - accepted_at_ms / 1000
+    def age_s(self, since_ms: int) -> float:
+        """How long an entry has been tried, by whichever clock says less: to set a clock makes nobody die of age."""
+        return min(self.now, self.wall_now) - since_ms / 1000
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
@@ -121,7 +121,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
         return HeldBack(int((at.now + self.backoff.wait_s(holds, jitter)) * 1000), holds)
 
     def _is_too_old(self, claimed: Claimed, at: Circumstances) -> bool:
-        return 0 < self.keep_trying_for_s < at.age_s(claimed.entry.accepted_at_ms)
+        return 0 < self.keep_trying_for_s < at.age_s(claimed.entry.tried_since_ms)
 
     def _in_v1(self, claimed: Claimed, verdict: Verdict) -> InV1 | None:
         """v1 takes what v2 has no room for, and anonymous events for certain: v2's taking them is undocumented."""

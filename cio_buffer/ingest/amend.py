@@ -40,16 +40,20 @@ def amended(letter: Dead, body: bytes, mapping: Mapping, new_id: Callable[[float
 
     Time, route and trace stay those of its acceptance, and so do the stamps that `body` lacks; an event's id cannot
     become another. A letter with a v1 call has to be a body of that call, and may turn out to be v2's now; any other
-    has to be a v2 operation, of whatever kind. `new_id` is for what becomes an event only now: it makes an id for a
-    moment in Unix seconds. Raises InvalidOperation.
+    has to be a v2 operation; of whatever kind, but what is an event stays one. `new_id` makes an id for a moment in
+    Unix seconds, should an event of old have none. Raises InvalidOperation.
     """
     check_text(body)
     acceptance = Acceptance(
         letter.accepted_at_ms, lambda: new_id(letter.accepted_at_ms / 1000), letter.route, letter.traceparent
     )
     if letter.call is None:
-        return read_entity(stamped_in_v2(body, stamps_of(letter)), acceptance)
-    return read_call(letter, letter.call, body, mapping_for(letter, mapping), acceptance)
+        anew = read_entity(stamped_in_v2(body, stamps_of(letter)), acceptance)
+    else:
+        anew = read_call(letter, letter.call, body, mapping_for(letter, mapping), acceptance)
+    if (anew.kind in EVENTS) is not (letter.kind in EVENTS):  # by way of something else its id would get lost
+        raise invalid("An event stays an event, with its id, and nothing else can become one", "action")
+    return anew
 
 
 def mapping_for(letter: Dead, mapping: Mapping) -> Mapping:

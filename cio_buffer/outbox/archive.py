@@ -27,6 +27,9 @@ class Letters(Struct, frozen=True, kw_only=True):
 
 EVERY_LETTER = Letters()
 
+LETTER_BYTES = 300
+"""What its quota counts for a dead letter beside body, history and message: roughly what it takes."""
+
 
 class Dead(Struct, frozen=True, kw_only=True):
     """A dead letter, and why: `reason` in our word, what follows it in Customer.io's. Times are Unix milliseconds.

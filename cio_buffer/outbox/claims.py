@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from cio_buffer.outbox import letters, tables
 from cio_buffer.outbox.contract import Claim, FromMain, Room
-from cio_buffer.outbox.entry import DeadLetter, Delivered, Entry, Parked, Report, Settled
+from cio_buffer.outbox.entry import DeadLetter, Delivered, Entry, Parked, Released, Report, Settled
 from cio_buffer.outbox.store import Store
 
 
@@ -162,9 +162,10 @@ class Claims:
     def _bury(self, db: sqlite3.Connection, table: str, settled: Iterable[Settled], died_at_ms: int) -> None:
         for one in settled:
             if isinstance(one.settlement, DeadLetter):
-                buried = letters.bury(db, table, one, one.settlement, died_at_ms=died_at_ms)
-                self._store.counts["dead"] += buried
-                self._store.counts["dead_bytes"] += buried * len(one.entry.body)
+                size = letters.bury(db, table, one, one.settlement, died_at_ms=died_at_ms)
+                if size is not None:
+                    self._store.counts["dead"] += 1
+                    self._store.counts["dead_bytes"] += size
 
     def _leave_parked(self, db: sqlite3.Connection, settled: Iterable[Settled], now_ms: int) -> None:
         """Take out what is delivered or dead; what stood behind it may now leave."""
@@ -186,6 +187,10 @@ class Claims:
             if isinstance(wish := one.settlement, Parked) and tables.park(db, one.entry, one.attempts, wish)
         ]
         again = [(one, wish) for one in parked if isinstance(wish := one.settlement, Parked)]
+        for one in parked:
+            if isinstance(one.settlement, Released) and one.history:
+                tables.remember_attempts(db, one.entry.seq, one.attempts)
+                letters.remember(db, "parked", one.entry.seq, one.history)
         self._store.counts["parked"] += len(newly)
         for one, wish in again:
             tables.remember_tries(db, one.entry.seq, one.attempts, wish)

@@ -73,7 +73,7 @@ class Ledger(Struct, frozen=True, kw_only=True):
 
 
 class Sizes(Struct, frozen=True, kw_only=True):
-    """How much is kept of what is over: the bodies of dead letters, and the delivery log."""
+    """How much is kept of what is over: what can be long of dead letters, and the delivery log."""
 
     dead_bytes: int = 0
     log_lines: int = 0

@@ -87,7 +87,7 @@ class Entry(Struct, frozen=True, kw_only=True, gc=False):
     """A stored operation, in the hands of the drain. `seq` orders it; `attempts` counts requests it was in.
 
     `first_seq` is the number under which it was accepted, of a replay another than `seq`. `packed_lanes` and `trail`
-    are as they are stored.
+    are as they are stored. `tried_since_ms`: when it was accepted or, of a replay, replayed.
     `holds` says how often it was held for its own trouble, `held_for` which that was; only what comes from among the
     parked has any.
     """
@@ -96,6 +96,7 @@ class Entry(Struct, frozen=True, kw_only=True, gc=False):
     lanes: tuple[int, ...]
     kind: str
     accepted_at_ms: int
+    tried_since_ms: int
     call: str | None
     attempts: int
     replays: int
@@ -185,7 +186,7 @@ class Parked(Struct, frozen=True):
 
 
 class Released(Struct, frozen=True):
-    """Given back as it was: a later claim brings it again. Only for what was claimed from among the parked."""
+    """Given back: a later claim brings it again, with its tries. Only for what was claimed from among the parked."""
 
 
 Settlement = Delivered | DeadLetter | Parked | Released

@@ -11,39 +11,47 @@ from msgspec import Struct
 from cio_buffer.outbox.archive import Dead, Letters
 from cio_buffer.outbox.entry import Attempt, DeadLetter, NewEntry, Settled, pack_hash, unpack_lanes
 from cio_buffer.outbox.history import lengthened, read_history
-from cio_buffer.outbox.tables import STORED, json_list
+from cio_buffer.outbox.tables import ALWAYS_STORED, STORED, json_list
 
 FATE = "died_at_ms, reason, vendor_reason, field, message, status"
 READ = f"seq, kind, accepted_at_ms, route, traceparent, {FATE}, attempts, replays, call, history, body"  # as in Dead
 
 
 class Leftover(Struct, frozen=True):
-    """What the log keeps of a dead letter, and what the quota counts."""
+    """What the log keeps of a dead letter, and what the quota counts.
+
+    `passable_since_ms`: since then what is newer may have been delivered before it; Unix milliseconds.
+    """
 
     seq: int
     lanes: bytes
     trail: bytes
     kind: str
     accepted_at_ms: int
+    passable_since_ms: int
     died_at_ms: int
-    body_bytes: int
+    bytes: int
 
 
-LEFTOVER = "seq, lanes, trail, kind, accepted_at_ms, died_at_ms, length(body)"
+BYTES = "length(body) + length(history) + length(message) + length(vendor_reason) + length(field)"  # what can be long
+LEFTOVER = f"seq, lanes, trail, kind, accepted_at_ms, coalesce(passable_since_ms, died_at_ms), died_at_ms, {BYTES}"
 
 
-def bury(db: sqlite3.Connection, table: str, one: Settled, why: DeadLetter, *, died_at_ms: int) -> int:
-    """Copy one entry of `table` among the dead letters, with why it died; returns 1, or 0 if it was not there."""
+def bury(db: sqlite3.Connection, table: str, one: Settled, why: DeadLetter, *, died_at_ms: int) -> int | None:
+    """Copy one entry of `table` among the dead letters, with why it died; returns its bytes, None if there is none."""
     fate = (died_at_ms, why.reason, why.vendor_reason, why.field, why.message, why.status)
     buried = db.execute(
-        f"""INSERT INTO dead (seq, {STORED}, {FATE})
-            SELECT coalesce(origin, seq), {STORED}, ?, ?, ?, ?, ?, ? FROM {table} WHERE seq = ?""",
-        (*fate, one.entry.seq),
+        f"""INSERT INTO dead (seq, {ALWAYS_STORED}, replayed_at_ms, passable_since_ms, {FATE})
+            SELECT coalesce(origin, seq), {ALWAYS_STORED}, replayed_at_ms, coalesce(passable_since_ms, ?),
+                   ?, ?, ?, ?, ?, ? FROM {table} WHERE seq = ?""",
+        (died_at_ms, *fate, one.entry.seq),
     ).rowcount
-    if buried:
-        db.execute("UPDATE dead SET attempts = ? WHERE seq = ?", (one.attempts, one.entry.first_seq))
-        remember(db, "dead", one.entry.first_seq, one.history)
-    return buried
+    if not buried:
+        return None
+    db.execute("UPDATE dead SET attempts = ? WHERE seq = ?", (one.attempts, one.entry.first_seq))
+    remember(db, "dead", one.entry.first_seq, one.history)
+    size: int = db.execute(f"SELECT {BYTES} FROM dead WHERE seq = ?", (one.entry.first_seq,)).fetchone()[0]
+    return size
 
 
 def remember(db: sqlite3.Connection, table: str, seq: int, history: Sequence[Attempt]) -> None:
@@ -54,14 +62,14 @@ def remember(db: sqlite3.Connection, table: str, seq: int, history: Sequence[Att
     db.execute(f"UPDATE {table} SET history = ? WHERE seq = ?", (lengthened(text, history), seq))
 
 
-def revive(db: sqlite3.Connection, seqs: Sequence[int], first_new_seq: int) -> int:
+def revive(db: sqlite3.Connection, seqs: Sequence[int], first_new_seq: int, *, now_ms: int) -> int:
     """Put dead letters back at the tail of the main lane, in order; returns how many. Their log is up to the caller."""
     for new_seq, seq in enumerate(seqs, first_new_seq):
         db.execute(
             f"""INSERT INTO event (seq, origin, {STORED})
                 SELECT ?, seq, lanes, kind, accepted_at_ms, route, call, traceparent, attempts, replays + 1,
-                       trail, history, body FROM dead WHERE seq = ?""",
-            (new_seq, seq),
+                       trail, history, body, ?, passable_since_ms FROM dead WHERE seq = ?""",
+            (new_seq, now_ms, seq),
         )
     return remove(db, seqs)
 
@@ -72,9 +80,13 @@ def remove(db: sqlite3.Connection, seqs: Iterable[int]) -> int:
 
 
 def replace(db: sqlite3.Connection, seq: int, anew: NewEntry) -> None:
-    """Give a dead letter another body, and what follows from it."""
+    """Give a dead letter another body, and what follows from it: in other lanes it never kept anything back."""
     values = (anew.lanes, anew.kind, anew.call, anew.trail, anew.body, seq)
-    db.execute("UPDATE dead SET lanes = ?, kind = ?, call = ?, trail = ?, body = ? WHERE seq = ?", values)
+    db.execute(
+        """UPDATE dead SET lanes = ?, kind = ?, call = ?, trail = ?, body = ?, passable_since_ms = accepted_at_ms
+           WHERE seq = ?""",
+        values,
+    )
 
 
 def read(db: sqlite3.Connection, wanted: Letters, *, after: int, limit: int) -> list[Dead]:

@@ -7,7 +7,7 @@ a gigabyte a second.
 
 import sqlite3
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import accumulate
 
 import msgspec
@@ -18,11 +18,15 @@ from cio_buffer.outbox.entry import Entry, Fate, Report
 from cio_buffer.outbox.letters import Leftover
 from cio_buffer.outbox.trail import NO_MARK, TRAIL_BYTES, Trail, pack_trail, unpack_trail
 
-SPAN_MAX = 65_535
-"""Lines whose numbers lie so close together are found by their lowest number alone; all but replays' are such."""
+SPAN_MAX = 4_095
+"""Lines whose numbers lie so close together are found by their lowest number. With 65,535, a look-up among a million
+requests of one entry each takes 5.5 ms, with this 1.1."""
 
 LINE_BYTES = 150
 """What a line takes beside what it holds, roughly: its numbers, and its place in three indexes."""
+
+NEVER_MS = 2**62
+"""Since when there is a log, in Unix milliseconds, while none is kept."""
 
 OFFSET_MAX, OFFSETS = 0xFFFF_FFFF, {4: "I", 8: "Q"}
 FEW = 32
@@ -164,8 +168,10 @@ def write(db: sqlite3.Connection, line: Line, lanes: bytes) -> int | None:
     return len(lanes) + len(line.fates) + len(line.seqs) + len(line.trails)
 
 
-def prune(db: sqlite3.Connection, *, before_ms: int, excess_bytes: int, limit: int) -> tuple[int, int]:
-    """Throw away the oldest lines: those from before `before_ms`, and as many as hold `excess_bytes`, up to `limit`.
+def prune(db: sqlite3.Connection, *, before_ms: int, excess_bytes: int, limit: int, bytes_max: int) -> tuple[int, int]:
+    """Throw away the oldest lines: those from before `before_ms`, and as many as hold `excess_bytes`.
+
+    Up to `limit` lines, and only until `bytes_max` are freed.
 
     Returns how many lines, and how many bytes by the ledger's count.
     """
@@ -176,7 +182,7 @@ def prune(db: sqlite3.Connection, *, before_ms: int, excess_bytes: int, limit: i
     ).fetchall()
     last, lines, freed = None, 0, 0
     for row, at_ms, size in rows:
-        if at_ms >= before_ms and excess_bytes <= 0:
+        if (at_ms >= before_ms and excess_bytes <= 0) or freed >= bytes_max:
             break
         last, lines, freed = row, lines + 1, freed + size
         excess_bytes -= size + LINE_BYTES
@@ -239,18 +245,21 @@ def lives(db: sqlite3.Connection) -> list[tuple[int, Line]]:
     return [(row[0], read_line(row[1:])) for row in rows.fetchall()]
 
 
-def lines_that_touch(db: sqlite3.Connection, packed_lane: bytes) -> list[tuple[int, int]]:
-    """Ids and highest numbers of the lines in which an entry touches a lane; those with the highest come first."""
+def lines_that_touch(db: sqlite3.Connection, packed_lane: bytes) -> Iterable[tuple[int, int]]:
+    """Ids and highest numbers of the lines in which an entry touches a lane; those with the highest come first.
+
+    Not fetched at once: one person may be in all of a million lines.
+    """
     return db.execute(
         """SELECT id, last_seq FROM log_lanes CROSS JOIN log USING (id) WHERE instr(log_lanes.lanes, ?)
            ORDER BY last_seq DESC""",
         (packed_lane,),
-    ).fetchall()
+    )
 
 
-def lines_marked(db: sqlite3.Connection, mark: bytes) -> list[tuple[int, int]]:
+def lines_marked(db: sqlite3.Connection, mark: bytes) -> Iterable[tuple[int, int]]:
     """The same of the lines in which an event has a mark."""
-    return db.execute("SELECT id, last_seq FROM log WHERE instr(trails, ?) ORDER BY last_seq DESC", (mark,)).fetchall()
+    return db.execute("SELECT id, last_seq FROM log WHERE instr(trails, ?) ORDER BY last_seq DESC", (mark,))
 
 
 def lanes_of_line(db: sqlite3.Connection, line_id: int) -> bytes:
@@ -269,9 +278,15 @@ def places(haystack: bytes, needle: bytes, step: int) -> list[int]:
 
 
 def begins_at_ms(db: sqlite3.Connection) -> int | None:
-    """How far back the log goes; None while it is empty."""
-    row = db.execute("SELECT at_ms FROM log ORDER BY id LIMIT 1").fetchone()
-    return row[0] if row else None
+    """How far back the log goes without a hole; None while there is none."""
+    return since(db, "at_ms")
+
+
+def since(db: sqlite3.Connection, moment: str) -> int | None:
+    """A moment of the first line, or a later one, before which no log was kept."""
+    row = db.execute(f"SELECT max({moment}, log_since_ms), log_since_ms FROM log, ledger ORDER BY log.id LIMIT 1")
+    found = row.fetchone()
+    return found[0] if found and found[1] < NEVER_MS else None
 
 
 def is_whole_since_ms(db: sqlite3.Connection) -> int | None:
@@ -279,5 +294,4 @@ def is_whole_since_ms(db: sqlite3.Connection) -> int | None:
 
     Later than it begins: its first line may have been long under way, and others that were over before it are gone.
     """
-    row = db.execute("SELECT at_ms + took_ms FROM log ORDER BY id LIMIT 1").fetchone()
-    return row[0] if row else None
+    return since(db, "at_ms + took_ms")

@@ -1,7 +1,8 @@
 """Which dead letters' lanes have moved on: replayed now, they would overwrite what is newer.
 
 While an entry lives, nothing behind it in its lanes leaves before it. So whatever is newer and was delivered left after
-its death, and stands in the log, if that goes back so far; or it waits.
+its first death, and stands in the log, if that goes back so far; or it waits. One that was edited has lanes in which it
+held nothing back: of these the log has to go back to its acceptance.
 """
 
 import sqlite3
@@ -11,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from cio_buffer.outbox import log
 from cio_buffer.outbox.entry import pack_hash, unpack_lanes
 from cio_buffer.outbox.letters import Leftover, lanes_of
-from cio_buffer.outbox.search import fate_of
 
 HARMLESS = frozenset({"event", "page", "screen", "invite", "object_event", "delivery_event", "metric", "push_metric"})
 HARMLESS_TOO = HARMLESS | {"in_app_metric", "form"}
@@ -30,7 +30,7 @@ def overtaken(db: sqlite3.Connection, candidates: Sequence[Leftover]) -> set[int
     """Numbers of those dead letters for which that is so, or has to be assumed."""
     since_ms = log.is_whole_since_ms(db)
     setting = [letter for letter in candidates if changes_state(letter.kind)]
-    known = [letter for letter in setting if since_ms is not None and since_ms <= letter.died_at_ms]
+    known = [letter for letter in setting if since_ms is not None and since_ms <= letter.passable_since_ms]
     assumed = {letter.seq for letter in setting} - {letter.seq for letter in known}
     if not known:
         return assumed
@@ -83,9 +83,16 @@ def delivered(db: sqlite3.Connection, lanes: set[int], above: int) -> Iterable[t
 
 
 def delivered_in(line: log.Line, blob: bytes, touched: dict[int, bytes]) -> Iterable[tuple[int, Iterable[int]]]:
-    numbers, ends = line.numbers(), line.lane_ends()
+    numbers, ends, others = line.numbers(), line.lane_ends(), undelivered(line)
     for lane, needle in touched.items():
         for place in log.places(blob, needle, len(needle)):
             entry = bisect_right(ends, place)
-            if fate_of(line, entry) is None:
+            if entry not in others:
                 yield numbers[entry], (lane,)
+
+
+def undelivered(line: log.Line) -> set[int]:
+    """The places of those whom a request did not deliver."""
+    return {
+        place for _, places in line.unpacked_fates() for place in (range(line.entries) if places is None else places)
+    }

@@ -80,6 +80,8 @@ def account_for_every_entry(db: Database) -> None:
     for table in ("event", "parked", "dead"):
         db.execute(f"ALTER TABLE {table} ADD COLUMN trail BLOB NOT NULL DEFAULT x''")  # see trail.py
         db.execute(f"ALTER TABLE {table} ADD COLUMN history TEXT NOT NULL DEFAULT ''")  # attempts, one a line, as JSON
+        db.execute(f"ALTER TABLE {table} ADD COLUMN replayed_at_ms INTEGER")
+        db.execute(f"ALTER TABLE {table} ADD COLUMN passable_since_ms INTEGER")  # since then what is newer may pass it
     statements = [
         "UPDATE dead SET seq = origin, origin = NULL WHERE origin IS NOT NULL",
         "CREATE INDEX event_origin ON event(origin) WHERE origin IS NOT NULL",  # of replays only: others pay nothing
@@ -104,17 +106,20 @@ def account_for_every_entry(db: Database) -> None:
         "CREATE TABLE log_lanes (id INTEGER PRIMARY KEY, lanes BLOB NOT NULL) STRICT",  # apart: read whole by a search
         "CREATE UNIQUE INDEX log_request ON log(request) WHERE request IS NOT NULL",
         "CREATE INDEX log_seqs ON log(first_seq, last_seq) WHERE first_seq IS NOT NULL",
-        "CREATE INDEX log_wide ON log(first_seq, last_seq) WHERE last_seq - first_seq > 65535",
+        "CREATE INDEX log_wide ON log(first_seq, last_seq) WHERE last_seq - first_seq > 4095",
         "CREATE INDEX log_lives ON log(what) WHERE what IN ('started', 'stopped')",
         "ALTER TABLE ledger ADD COLUMN dead_bytes INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE ledger ADD COLUMN dead_purged INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE ledger ADD COLUMN dead_evicted INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE ledger ADD COLUMN log_lines INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE ledger ADD COLUMN log_bytes INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE ledger ADD COLUMN log_since_ms INTEGER NOT NULL DEFAULT 0",  # before it no log was kept
         "ALTER TABLE ledger ADD COLUMN last_request INTEGER NOT NULL DEFAULT 0",  # the highest that was logged
         "ALTER TABLE ledger ADD COLUMN store_id BLOB NOT NULL DEFAULT x''",
-        """UPDATE ledger SET store_id = randomblob(16),
-                             dead_bytes = (SELECT coalesce(sum(length(body)), 0) FROM dead)""",
+        "UPDATE dead SET passable_since_ms = CASE WHEN replays > 0 THEN accepted_at_ms ELSE died_at_ms END",
+        """UPDATE ledger SET store_id = randomblob(16), dead_bytes = (
+               SELECT coalesce(sum(length(body) + length(message) + length(vendor_reason) + length(field)), 0)
+               FROM dead)""",
     ]
     for statement in statements:
         db.execute(statement)

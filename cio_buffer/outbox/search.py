@@ -182,6 +182,13 @@ def told(known: Known, lines: Sequence[tuple[int, Line]], lives: Sequence[tuple[
     """
     first = next((n for n, (_, life) in enumerate(lives) if life.at_ms >= known.accepted_at_ms), len(lives))
     since = lives[max(first - 1, 0) :][-LIVES_MAX - 1 :]
+    if (
+        since
+        and since[0][1].what == "started"
+        and since[0] is not lives[0]
+        and since[0][1].at_ms >= known.accepted_at_ms
+    ):
+        since = since[1:]  # what was before it is cut off, so nobody can tell whether it followed a clean end
     in_order = sorted([*lines, *since], key=lambda line: line[0])
     return structs.replace(known, happenings=[happening(line, known.seq) for _, line in in_order])
 

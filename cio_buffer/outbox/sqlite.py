@@ -4,12 +4,13 @@ import asyncio
 import math
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
 from cio_buffer.clock import Clock
 from cio_buffer.errors import LeaseLost, OutboxFull, OutboxUnavailable
-from cio_buffer.outbox import tables
+from cio_buffer.outbox import letters, tables
 from cio_buffer.outbox.claims import Claims
 from cio_buffer.outbox.contract import Audit, Claim, Condition, Ledger, Room, Sizes
 from cio_buffer.outbox.entry import AppCall, NewEntry, Report, Settled
@@ -21,6 +22,9 @@ from cio_buffer.outbox.writer import Job, Writer
 
 QUEUE_BYTES_MAX = 67_108_864
 """Accepted but not yet committed; beyond it apps wait."""
+
+READERS = 2
+"""Threads for what may take its time. Not the loop's own ones: looking up Customer.io's address needs those."""
 
 STUCK_AFTER_S = 60.0
 RETRY_AFTER_S = 10
@@ -53,6 +57,7 @@ class SqliteOutbox:
         self._bytes_max = bytes_max
         self._fence = 0
         self._claims: Claims | None = None
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="outbox-reader")
         self._watchers: list[Callable[[], None]] = []
 
     async def open(self) -> None:
@@ -69,6 +74,7 @@ class SqliteOutbox:
         self.names = Names(self._store.store_id)
 
     async def close(self) -> None:
+        self._readers.shutdown(wait=False, cancel_futures=True)
         await self._writer.close()
         self._lock.release()
 
@@ -141,12 +147,16 @@ class SqliteOutbox:
         return audit
 
     async def look(self, function: Callable[[sqlite3.Connection], Any]) -> Any:
-        """Have `function` done in one snapshot, on a connection and in a thread of its own, which may take its time.
+        """Have `function` done in one snapshot, by a connection in another thread, which may take its time.
 
         Raises OutboxUnavailable where the store cannot be read.
         """
         try:
-            return await asyncio.to_thread(look, self._store.path, function)
+            reading = self._loop.run_in_executor(self._readers, look, self._store.path, function)
+        except RuntimeError:
+            raise OutboxUnavailable("the store is closing") from None
+        try:
+            return await reading
         except sqlite3.Error as problem:
             raise OutboxUnavailable(f"the store cannot be read ({problem})") from None
 
@@ -242,7 +252,7 @@ def count(db: sqlite3.Connection) -> Audit:
 
     counts = tables.load_counts(db)
     measured = Sizes(
-        dead_bytes=one("coalesce(sum(length(body)), 0) FROM dead"),
+        dead_bytes=one(f"coalesce(sum({letters.BYTES}), 0) FROM dead"),
         log_lines=one("count(*) FROM log"),
         log_bytes=one("coalesce(sum(length(fates) + length(seqs) + length(trails)), 0) FROM log")
         + one("coalesce(sum(length(lanes)), 0) FROM log_lanes"),

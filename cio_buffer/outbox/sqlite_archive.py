@@ -11,6 +11,7 @@ from msgspec import structs
 from cio_buffer.outbox import busiest, forgetting, letters, log, search, tables
 from cio_buffer.outbox.archive import (
     EVERY_LETTER,
+    LETTER_BYTES,
     BusyLane,
     Dead,
     Forgotten,
@@ -29,14 +30,11 @@ from cio_buffer.outbox.trail import LANES_MAX
 PAGE = 20_000
 """How many dead letters a bulk change looks at together; it reads the log once for each page."""
 
-CHANGED_TOGETHER = 200
-"""How many go in one commit: 40 µs each, and apps wait for their 200 meanwhile."""
+CHANGED_TOGETHER, CHANGED_BYTES = 200, 1_000_000
+"""How many go in one commit, and bytes: 40 µs each, and apps wait for their 200 meanwhile."""
 
-PRUNED_TOGETHER = 64
-"""Lines of the log that go in one commit: of full requests, 1.6 MB."""
-
-LETTER_BYTES = 300
-"""What a dead letter takes beside its body, roughly."""
+PRUNED_TOGETHER, PRUNED_BYTES = 1_000, 2_000_000
+"""Lines of the log, and bytes, that go in one commit: some 80 full requests."""
 
 
 class Run(Protocol):
@@ -79,12 +77,13 @@ class SqliteArchive:
                 after = 0
                 while page := await self._page(wanted, after, limit, replayed + left):
                     after = page[-1].seq
-                    stay = set() if after_newer else await self._overtaken(page)
+                    stay, newcomers = (set[int](), set[int]()) if after_newer else await self._overtaken(page)
                     go = [letter for letter in page if letter.seq not in stay]
-                    done = len(go) if is_dry else await self._revive(go, after_newer=after_newer)
+                    done = len(go) if is_dry else await self._revive(go, newcomers)
                     replayed, left = replayed + done, left + len(page) - done
-            finally:
-                self._store.newcomers = None
+            finally:  # in the writer's queue: what was asked for before may still look at them
+                ended = asyncio.ensure_future(self._run(lambda _: self._store.ignore_newcomers()))
+                ended.add_done_callback(lambda done: done.cancelled() or done.exception())
         return Replayed(replayed, left)
 
     async def purge(self, wanted: Letters, *, limit: int | None = None, is_dry: bool = False) -> int:
@@ -158,18 +157,19 @@ class SqliteArchive:
         page: list[Leftover] = await self._look(partial(letters.leftovers, wanted=wanted, after=after, limit=size))
         return page
 
-    async def _overtaken(self, page: Sequence[Leftover]) -> set[int]:
-        """Those of a page that have been overtaken. What comes in from now on is noted: `_revive` looks at that.
+    async def _overtaken(self, page: Sequence[Leftover]) -> tuple[set[int], set[int]]:
+        """Those of a page that have been overtaken; and the lanes of what comes in from now on, as it comes.
 
-        In the writer's queue: so whatever is not noted was committed before the look.
+        Noting begins in the writer's queue: so whatever is not noted was committed before the look.
         """
-        await self._run(lambda _: self._store.note_newcomers())
+        newcomers: set[int] = await self._run(lambda _: self._store.note_newcomers())
         stay: set[int] = await self._look(partial(overtaken, candidates=page))
-        return stay
+        return stay, newcomers
 
-    async def _revive(self, page: Sequence[Leftover], *, after_newer: bool) -> int:
+    async def _revive(self, page: Sequence[Leftover], newcomers: set[int]) -> int:
+        """Replay them, but for those that `newcomers` have overtaken."""
+
         def revive(db: sqlite3.Connection, seqs: Sequence[int]) -> int:
-            newcomers = set() if after_newer else self._store.newcomers or set()
             found = letters.leftovers(db, only(seqs))
             go = [one for one in found if not (changes_state(one.kind) and newcomers.intersection(lanes_of(one)))]
             for some in in_lines(go):
@@ -177,7 +177,7 @@ class SqliteArchive:
             return len(go)
 
         revived = 0
-        for seqs in chunks([letter.seq for letter in page]):
+        for seqs in light_chunks(page):
             revived += await self._run(partial(revive, seqs=seqs), is_news=True)
         return revived
 
@@ -189,7 +189,7 @@ class SqliteArchive:
             return len(found)
 
         thrown = 0
-        for seqs in chunks([letter.seq for letter in page]):
+        for seqs in light_chunks(page):
             thrown += await self._run(partial(throw_away, seqs=seqs))
         return thrown
 
@@ -211,7 +211,13 @@ class SqliteArchive:
 
     def _prune(self, db: sqlite3.Connection, *, keeping: Keeping, now_ms: int) -> int:
         before_ms = now_ms - int(keeping.log_for_s * 1000)
-        lines, freed = log.prune(db, before_ms=before_ms, excess_bytes=self._log_excess(keeping), limit=PRUNED_TOGETHER)
+        lines, freed = log.prune(
+            db,
+            before_ms=before_ms,
+            excess_bytes=self._log_excess(keeping),
+            limit=PRUNED_TOGETHER,
+            bytes_max=PRUNED_BYTES,
+        )
         self._store.counts["log_lines"] -= lines
         self._store.counts["log_bytes"] -= freed
         return lines
@@ -225,7 +231,7 @@ class SqliteArchive:
                 old.append(letter)
             elif excess > 0:
                 surplus.append(letter)
-            excess -= letter.body_bytes + LETTER_BYTES
+            excess -= letter.bytes + LETTER_BYTES
         for some in in_lines([*old, *surplus]):
             self._store.throw_away(db, some, "evicted")
         return len(old), len(surplus)
@@ -261,6 +267,20 @@ def chunks(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
     """What goes in one commit each."""
     for start in range(0, len(numbers), CHANGED_TOGETHER):
         yield numbers[start : start + CHANGED_TOGETHER]
+
+
+def light_chunks(page: Sequence[Leftover]) -> Iterator[Sequence[int]]:
+    """The same of dead letters, by their numbers; long ones go in smaller company."""
+    chunk: list[int] = []
+    size = 0
+    for letter in page:
+        if chunk and (len(chunk) == CHANGED_TOGETHER or size + letter.bytes > CHANGED_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(letter.seq)
+        size += letter.bytes
+    if chunk:
+        yield chunk
 
 
 def in_lines(found: Sequence[Leftover]) -> Iterator[Sequence[Leftover]]:

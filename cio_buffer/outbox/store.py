@@ -14,7 +14,7 @@ from cio_buffer.outbox.archive import What
 from cio_buffer.outbox.contract import Ledger, Sizes
 from cio_buffer.outbox.entry import ANSWER_KEPT_S, AppCall, NewEntry, Report, pack_calls, unpack_calls, unpack_lanes
 from cio_buffer.outbox.letters import Leftover
-from cio_buffer.outbox.log import Line
+from cio_buffer.outbox.log import NEVER_MS, Line
 from cio_buffer.outbox.opening import WAL_BYTES_KEPT, Connect, open_store, pragma
 
 SEQS_RESERVED = 1_000_000
@@ -112,7 +112,7 @@ class Store:
 
     def revive(self, db: sqlite3.Connection, chosen: Sequence[Leftover]) -> None:
         """Put dead letters, which are there, back at the tail, in order."""
-        letters.revive(db, [letter.seq for letter in chosen], self.next_seq)
+        letters.revive(db, [letter.seq for letter in chosen], self.next_seq, now_ms=self.now_ms())
         self.next_seq += len(chosen)
         self._end_letters(db, chosen, "replayed", "replayed")
 
@@ -130,17 +130,22 @@ class Store:
         """These are dead letters no longer."""
         self.counts[counted] += len(chosen)
         self.counts["dead"] -= len(chosen)
-        self.counts["dead_bytes"] -= sum(letter.body_bytes for letter in chosen)
+        self.counts["dead_bytes"] -= sum(letter.bytes for letter in chosen)
 
     def edit(self, db: sqlite3.Connection, letter: Leftover, anew: NewEntry) -> None:
         """Give a dead letter, which is there, another body."""
         letters.replace(db, letter.seq, anew)
-        self.counts["dead_bytes"] += len(anew.body) - letter.body_bytes
-        self.note(db, *log.line_about("edited", self.now_ms(), letters.leftovers(db, letters.only([letter.seq]))))
+        edited = letters.leftovers(db, letters.only([letter.seq]))
+        self.counts["dead_bytes"] += edited[0].bytes - letter.bytes
+        self.note(db, *log.line_about("edited", self.now_ms(), edited))
 
-    def note_newcomers(self) -> None:
-        """From here on remember the lanes of what comes in, in `newcomers`, until somebody puts None there."""
+    def note_newcomers(self) -> set[int]:
+        """From here on put the lanes of what comes in into this set, until `ignore_newcomers`."""
         self.newcomers = set()
+        return self.newcomers
+
+    def ignore_newcomers(self) -> None:
+        self.newcomers = None
 
     def report(self, db: sqlite3.Connection, report: Report) -> None:
         """Log a request that is over."""
@@ -149,7 +154,14 @@ class Store:
             self.note(db, *log.line_of(report))
 
     def begin(self, db: sqlite3.Connection) -> None:
-        """Log that somebody begins to drain; closing logs the end of it."""
+        """Log that somebody begins to drain; closing logs the end of it.
+
+        Where no log is kept, the ledger's row says that it has a hole, until one is kept again.
+        """
+        if not self.keeps_log:
+            self.counts["log_since_ms"] = NEVER_MS
+        elif self.counts["log_since_ms"] == NEVER_MS:
+            self.counts["log_since_ms"] = self.now_ms()
         self.note(db, *log.line_of_life("started", self.now_ms()))
         self._has_begun = self.keeps_log
 

@@ -16,16 +16,19 @@ from cio_buffer.outbox.contract import Ledger, Sizes
 from cio_buffer.outbox.entry import Entry, NewEntry, Parked, unpack_lanes
 
 INSERT_COLUMNS = ("seq", "lanes", "kind", "accepted_at_ms", "route", "call", "traceparent", "trail", "body")
-STORED = "lanes, kind, accepted_at_ms, route, call, traceparent, attempts, replays, trail, history, body"  # but numbers
+ALWAYS_STORED = "lanes, kind, accepted_at_ms, route, call, traceparent, attempts, replays, trail, history, body"
+STORED = f"{ALWAYS_STORED}, replayed_at_ms, passable_since_ms"  # all but the numbers
 MOVED_COLUMNS = f"seq, origin, {STORED}"
-ENTRY_COLUMNS = "seq, origin, lanes, kind, accepted_at_ms, call, attempts, replays, traceparent, trail, body"
+ENTRY_COLUMNS = (
+    "seq, origin, lanes, kind, accepted_at_ms, replayed_at_ms, call, attempts, replays, traceparent, trail, body"
+)
 INSERT_ROWS_MAX = 512
 INSERT_ROWS_EXACT = 64
 """Few, big statements: each one has to win back the GIL from the event loop, which gives it up only every so often.
 Beside a busy loop `executemany` made 2,300 rows/s where 500 rows to a statement make 71,000. Up to so many rows go in
 one statement of just that length, as most groups do; SQLite keeps each length prepared."""
 
-COUNTED = (*Ledger.__struct_fields__, *Sizes.__struct_fields__, "seq_reserved", "last_request")
+COUNTED = (*Ledger.__struct_fields__, *Sizes.__struct_fields__, "seq_reserved", "last_request", "log_since_ms")
 
 
 def insert(db: sqlite3.Connection, entries: Iterable[NewEntry], first_seq: int) -> int:
@@ -78,7 +81,7 @@ def read_held(holds: int, held_for: str, row: Sequence[object]) -> Entry:
 
 def read_entry(row: Sequence[object]) -> Entry:
     """One row of ENTRY_COLUMNS."""
-    seq, origin, lanes, kind, accepted_at_ms, call, attempts, replays, traceparent, trail, body = row
+    seq, origin, lanes, kind, accepted_at_ms, replayed_at_ms, call, attempts, replays, traceparent, trail, body = row
     return Entry(
         seq=seq,  # type: ignore[arg-type]
         first_seq=seq if origin is None else origin,  # type: ignore[arg-type]
@@ -87,6 +90,7 @@ def read_entry(row: Sequence[object]) -> Entry:
         lanes=unpack_lanes(lanes),  # type: ignore[arg-type]
         kind=kind,  # type: ignore[arg-type]
         accepted_at_ms=accepted_at_ms,  # type: ignore[arg-type]
+        tried_since_ms=replayed_at_ms or accepted_at_ms,  # type: ignore[arg-type]
         call=call,  # type: ignore[arg-type]
         attempts=attempts,  # type: ignore[arg-type]
         replays=replays,  # type: ignore[arg-type]
@@ -131,6 +135,11 @@ def remember_tries(db: sqlite3.Connection, seq: int, attempts: int, wish: Parked
     """Write down how often a parked entry was in a request, how often it was held, and for what."""
     tries = (attempts, wish.holds, wish.held_for, seq)
     db.execute("UPDATE parked SET attempts = ?, holds = ?, held_for = ? WHERE seq = ?", tries)
+
+
+def remember_attempts(db: sqlite3.Connection, seq: int, attempts: int) -> None:
+    """The same of one that was given back: how often it was in a request."""
+    db.execute("UPDATE parked SET attempts = ? WHERE seq = ?", (attempts, seq))
 
 
 def delete_parked(db: sqlite3.Connection, entry: Entry) -> int:

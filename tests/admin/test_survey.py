@@ -7,9 +7,8 @@ import pytest
 
 from cio_buffer.admin.lane_names import number_of
 from cio_buffer.admin.status import Status
-from cio_buffer.admin.survey import LATELY_S, LETTER_BYTES, LOOK_EVERY_S, WAIT_S
-from cio_buffer.outbox import sqlite_archive
-from cio_buffer.outbox.archive import BusyLane
+from cio_buffer.admin.survey import LATELY_S, LOOK_EVERY_S, WAIT_S
+from cio_buffer.outbox.archive import LETTER_BYTES, BusyLane
 from cio_buffer.outbox.contract import Ledger, Sizes
 from tests.admin.rooms import Rooms
 
@@ -190,7 +189,6 @@ async def test_dead_letters_are_counted_as_their_quota_counts_them() -> None:
     assert (told.count, told.bytes, told.bytes_max) == (2, 500 + 2 * LETTER_BYTES, 100 << 20)
     assert (told.purged, told.evicted) == (3, 4)
     assert (seen.outbox.log_lines, seen.outbox.log_bytes) == (7, 900)
-    assert sqlite_archive.LETTER_BYTES == LETTER_BYTES
 
 
 async def test_what_was_evicted_lately_is_forgotten_after_a_day() -> None:

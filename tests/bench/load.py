@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from tests.bench.report import Failed
 
-MISSING = "`wrk`, which makes the load, is not installed: apt-get install wrk (store, start and drain do without it)"
+MISSING = "`wrk`, which makes the load, is not installed: apt-get install wrk (all but accept and memory do without it)"
 AFTER_S = 30.0
 SAID = "LOAD "
 EVENT = {

@@ -128,15 +128,15 @@ class Writing:
         seq = seqs[len(seqs) // 2]
         self.found.append((seq, self._at_ms(seq)))
         for _ in range(REFUSALS):
-            self._report(seqs, {seq: PERSON}, fates=[(REFUSED, None)], status=503)
+            self._report(seqs, {seq: PERSON}, is_refused=True)
         self._report(seqs, {seq: PERSON})
 
     def _crowd(self, seqs: range) -> None:
         """All of it are another person's."""
         self._report(seqs, dict.fromkeys(seqs, CROWD))
 
-    def _report(self, seqs: range, lanes: Mapping[int, str], **more: object) -> None:
-        self._store.report(self._db, self._request(seqs, lanes, **more))
+    def _report(self, seqs: range, lanes: Mapping[int, str], *, is_refused: bool = False) -> None:
+        self._store.report(self._db, self._request(seqs, lanes, is_refused=is_refused))
 
     def _copy(self, seqs: range) -> None:
         templates = self._full if len(seqs) == self._shape.full_entries else self._small
@@ -157,11 +157,18 @@ class Writing:
             packed.append(line_of(self._request(order, {})))
         return packed
 
-    def _request(self, seqs: Sequence[int], lanes: Mapping[int, str], **more: object) -> Report:
+    def _request(self, seqs: Sequence[int], lanes: Mapping[int, str], *, is_refused: bool = False) -> Report:
         """Of events of nobody, but for those that have a lane by their number."""
-        said = {"took_ms": 45, "status": 200, "trouble": None, "is_v1": False} | more
-        entries = [self._event(seq, lanes.get(seq)) for seq in seqs]
-        return Report(number=self._next_request(), sent_at_ms=self._at_ms(seqs[0]) + 1_000, entries=entries, **said)
+        return Report(
+            number=self._next_request(),
+            sent_at_ms=self._at_ms(seqs[0]) + 1_000,
+            took_ms=45,
+            is_v1=False,
+            status=503 if is_refused else 200,
+            trouble=None,
+            entries=[self._event(seq, lanes.get(seq)) for seq in seqs],
+            fates=[(REFUSED, None)] if is_refused else (),
+        )
 
     def _next_request(self) -> int:
         return self._store.counts["last_request"] + 1

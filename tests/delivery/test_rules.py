@@ -36,6 +36,7 @@ def claimed(
         trail=b"",
         kind=kind,
         accepted_at_ms=int(NOW * 1000),
+        tried_since_ms=int(NOW * 1000),
         call=call,
         attempts=0,
         replays=0,

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
-from cio_buffer.outbox.archive import Forgotten, Keeping, Known, Letters, Replayed, Tidied, What
+from cio_buffer.outbox.archive import LETTER_BYTES, Forgotten, Keeping, Known, Letters, Replayed, Tidied, What
 from cio_buffer.outbox.entry import Fate
-from tests.outbox.backends import hashed
+from tests.outbox.backends import hashed, letter_bytes
 from tests.outbox.logbook import Line, Mention
 from tests.outbox.model import Model, Place, Stored
 
 PLACES = {Place.MAIN: "main", Place.PARKED: "parked", Place.DEAD: "dead"}
-LETTER_BYTES, LINE_BYTES = 300, 150
+LINE_BYTES = 150
 
 
 def mention(one: Stored, fate: Fate | None = None) -> Mention:
@@ -50,7 +50,7 @@ def is_overtaken(model: Model, one: Stored) -> bool:
     """Whether something newer waits in its lanes or was delivered, or nobody can tell."""
     if one.kind == "event":
         return False
-    if model.log.is_whole_since_ms is None or model.log.is_whole_since_ms > one.died_at_ms:
+    if model.log.is_whole_since_ms is None or model.log.is_whole_since_ms > (one.passable_since_ms or 0):
         return True
     delivered = [mention for line, mention in model.log.mentions() if line.what == "sent" and not mention.fate]
     newer = [*delivered, *model.at(Place.MAIN), *model.at(Place.PARKED)]
@@ -72,7 +72,7 @@ def replay(
         assert not any(is_overtaken_in_truth(model, one) for one in go), "an older one would overwrite a newer one"
     if not is_dry:
         note(model, "replayed", at_ms, go)
-        model.revive(go)
+        model.revive(go, at_ms)
     return Replayed(len(go), len(letters) - len(go))
 
 
@@ -92,7 +92,7 @@ def check_tidied(model: Model, keeping: Keeping, done: Tidied, *, now_ms: int, l
     gone = model.log.prune(done.requests)
     before_ms = now_ms - int(keeping.log_for_s * 1_000)
     old = next((n for n, line in enumerate([*gone, *model.log.lines]) if line.at_ms >= before_ms), len(gone))
-    assert len(gone) >= min(old, 64), "an old line was left"
+    assert len(gone) >= old, "an old line was left"
     evict(model, keeping, done, now_ms=now_ms)
     if is_last:
         assert log_bytes + LINE_BYTES * len(model.log.lines) <= keeping.log_bytes or not model.log.lines
@@ -101,7 +101,7 @@ def check_tidied(model: Model, keeping: Keeping, done: Tidied, *, now_ms: int, l
 def evict(model: Model, keeping: Keeping, done: Tidied, *, now_ms: int) -> None:
     """Those that have been dead for longest."""
     dead = sorted(model.at(Place.DEAD), key=lambda one: (one.died_at_ms, one.number))
-    excess = sum(one.size + LETTER_BYTES for one in dead) - keeping.dead_bytes
+    excess = sum(map(bytes_of, dead)) + LETTER_BYTES * len(dead) - keeping.dead_bytes
     before_ms = now_ms - int(keeping.dead_for_s * 1_000)
     old, surplus = [], []
     for one in dead:
@@ -109,11 +109,15 @@ def evict(model: Model, keeping: Keeping, done: Tidied, *, now_ms: int) -> None:
             old.append(one)
         elif excess > 0:
             surplus.append(one)
-        excess -= one.size + LETTER_BYTES
+        excess -= bytes_of(one) + LETTER_BYTES
     assert (done.letters_by_age, done.letters_by_bytes) == (len(old), len(surplus))
     note(model, "evicted", now_ms, [*old, *surplus])
     model.drop([*old, *surplus])
     model.count(dead=-len(old) - len(surplus), dead_evicted=len(old) + len(surplus))
+
+
+def bytes_of(one: Stored) -> int:
+    return letter_bytes(one.size, one.history, *one.words)
 
 
 def forget(model: Model, lanes: Sequence[str], *, at_ms: int) -> Forgotten:

@@ -23,6 +23,7 @@ from cio_buffer.outbox.entry import (
     hash_lane,
     pack_lanes,
 )
+from cio_buffer.outbox.history import lengthened
 from cio_buffer.outbox.sqlite import SqliteOutbox
 from cio_buffer.outbox.trail import NO_MARK, mark_of, pack_trail
 from tests.outbox.requests import Outcome, Request, attempt_of, fate_of, report_of
@@ -240,6 +241,13 @@ class Hand:
         """The names of dead letters."""
         return [name_of(letter) for letter in await self.outbox.archive.letters(wanted)]
 
+    async def dead_bytes(self) -> int:
+        """Of all dead letters, as they are read."""
+        letters = await self.outbox.archive.letters(limit=1_000)
+        return sum(
+            letter_bytes(len(one.body), one.history, one.vendor_reason, one.field, one.message) for one in letters
+        )
+
     async def known(self, seq: int) -> Known:
         """What is known of one entry, of which something is."""
         (known,) = (await self.outbox.archive.trace(seq)).known
@@ -268,6 +276,11 @@ class Hand:
 
 def these(*seqs: int) -> Letters:
     return Letters(seqs=frozenset(seqs))
+
+
+def letter_bytes(body_bytes: int, history: Sequence[Attempt], *words: str) -> int:
+    """What of a dead letter the outbox counts as its bytes: all that can be long, with Customer.io's words."""
+    return body_bytes + len(lengthened("", history)) + sum(map(len, words))
 
 
 def seqs_in(found: Found) -> list[int]:

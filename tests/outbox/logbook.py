@@ -86,8 +86,13 @@ class Logbook(Struct):
         before = 0
         while before < len(lives) and self.lines[lives[before]].at_ms < accepted_at_ms:
             before += 1
-        lives = lives[max(before - 1, 0) :][-LIVES_MAX - 1 :]
+        first, lives = lives[:1], lives[max(before - 1, 0) :][-LIVES_MAX - 1 :]
+        if lives and lives[:1] != first and self._is_start_since(lives[0], accepted_at_ms):
+            del lives[0]  # whether it followed a clean end cannot be told any more
         return [self.lines[n].as_told_of(number) for n in sorted([*own, *lives])]
+
+    def _is_start_since(self, n: int, at_ms: int) -> bool:
+        return self.lines[n].what == "started" and self.lines[n].at_ms >= at_ms
 
     def prune(self, count: int) -> Sequence[Line]:
         """The oldest go."""

@@ -25,6 +25,7 @@ class Stored(Struct, eq=False):
 
     `number` is that of its acceptance, `seq` its place in the order. `is_guessed`: nobody has said its `seq` yet, as
     after a replay; in order it is right, and it may be higher. `route` and `event_id` are "" of what has no trail.
+    `passable_since_ms`: since then what is newer may have left before it. `words`: Customer.io's, of a dead letter.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Stored(Struct, eq=False):
     kind: str = "event"
     route: str = ""
     event_id: str = ""
+    has_trail: bool = True
     place: Place = Place.MAIN
     due_ms: int | None = None
     is_claimed: bool = False
@@ -46,6 +48,9 @@ class Stored(Struct, eq=False):
     replays: int = 0
     died_at_ms: int = 0
     reason: str = ""
+    words: tuple[str, ...] = ()
+    passable_since_ms: int | None = None
+    replayed_at_ms: int | None = None
     history: list[Attempt] = []
     is_guessed: bool = False
 
@@ -209,6 +214,7 @@ class Model(Struct):
             assert (entry.accepted_at_ms, entry.call is not None) == (stored.accepted_at_ms, stored.is_v1)
             assert (entry.first_seq, entry.kind, entry.held_for) == (stored.number, stored.kind, stored.held_for)
             assert entry.packed_lanes == pack_lanes(stored.lanes)
+            assert entry.tried_since_ms == (stored.replayed_at_ms or stored.accepted_at_ms)
             held = Held(entry, stored, is_from_parked)
             if is_behind or any(before.aside for before in self._held_before(held)):
                 held.aside = Released() if is_from_parked else Parked()
@@ -258,10 +264,15 @@ class Model(Struct):
                     stored.history = [*stored.history, *held.tries]
                 case Released():
                     stored.is_claimed = False
-                case DeadLetter(reason=reason):
+                    stored.attempts = attempts[seq] if held.tries else stored.attempts
+                    stored.history = [*stored.history, *held.tries]
+                case DeadLetter(reason=reason, vendor_reason=vendor_reason, field=field, message=message):
                     stored.place, stored.attempts, stored.is_claimed = Place.DEAD, attempts[seq], False
                     stored.holds, stored.held_for, stored.due_ms = 0, "", None
                     stored.died_at_ms, stored.reason = died_at_ms, reason
+                    stored.words = (vendor_reason, field, message)
+                    if stored.passable_since_ms is None:
+                        stored.passable_since_ms = died_at_ms
                     stored.history = [*stored.history, *held.tries]
                     counts["dead_lettered"] += 1
                     counts["dead"] += 1
@@ -292,12 +303,13 @@ class Model(Struct):
         counts = {name: getattr(self.ledger, name) + more.get(name, 0) for name in Ledger.__struct_fields__}
         self.ledger = Ledger(**counts)
 
-    def revive(self, letters: Iterable[Stored]) -> None:
+    def revive(self, letters: Iterable[Stored], at_ms: int) -> None:
         back = list(letters)
         self.drop(back)
         for one in back:
             one.seq, one.is_guessed, one.place = self.highest_seq + 1, True, Place.MAIN
             one.replays += 1
+            one.replayed_at_ms = at_ms
             self.add(one)
         self.count(replayed=len(back), dead=-len(back))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from cio_buffer.errors import OutboxUnavailable
 from cio_buffer.outbox import letters, sqlite_archive
@@ -88,6 +89,7 @@ async def test_what_comes_in_is_noted_for_as_long_as_a_replay_takes(hand: Hand) 
 
     after_look(hand, overtaken, look_at_notes)
     await hand.outbox.archive.replay(EVERY_LETTER, limit=1)
+    await hand.append()  # comes after what was asked for before
     noted.append(store.newcomers)
     after_look(hand, letters.leftovers, look_at_notes)
     await hand.outbox.archive.replay(EVERY_LETTER, after_newer=True)
@@ -103,6 +105,7 @@ async def test_a_replay_that_fails_leaves_nothing_behind(hand: Hand) -> None:
     after_look(hand, overtaken, fail)
     with pytest.raises(OutboxUnavailable):
         await hand.outbox.archive.replay(EVERY_LETTER)
+    await hand.append()  # comes after what was asked for before
     assert archive_of(hand)._store.newcomers is None
     assert await hand.outbox.archive.replay(EVERY_LETTER) == Replayed(1, 0)
 
@@ -189,9 +192,11 @@ async def test_tidying_where_nothing_is_to_be_done_writes_nothing(tmp_path: Path
     await outbox.close()
 
 
-def leftover(seq: int, lanes: int) -> Leftover:
+def leftover(seq: int, lanes: int = 0, size: int = 0) -> Leftover:
     packed = pack_lanes(f"{n}" for n in range(lanes))
-    return Leftover(seq, lanes=packed, trail=b"", kind="event", accepted_at_ms=0, died_at_ms=0, body_bytes=0)
+    return Leftover(
+        seq, lanes=packed, trail=b"", kind="event", accepted_at_ms=0, passable_since_ms=0, died_at_ms=0, bytes=size
+    )
 
 
 @pytest.mark.parametrize(
@@ -209,6 +214,45 @@ def leftover(seq: int, lanes: int) -> Leftover:
 def test_who_touches_more_lanes_than_can_be_counted_has_a_line_of_its_own(lanes: list[int], lines: list[int]) -> None:
     found = [leftover(seq, count) for seq, count in enumerate(lanes)]
     assert [[one.seq for one in some] for some in sqlite_archive.in_lines(found)] == lines
+
+
+@pytest.mark.parametrize(
+    ("sizes", "together"),
+    [
+        ([], []),
+        ([10] * 5, [3, 2]),
+        ([90, 20, 90], [1, 1, 1]),
+        ([50, 50, 1], [2, 1]),
+        ([1_000, 1, 1_000], [1, 1, 1]),
+        ([1, 1, 1, 1_000], [3, 1]),
+    ],
+)
+def test_long_letters_share_their_commit_with_few(
+    sizes: list[int], together: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_archive, "CHANGED_TOGETHER", 3)
+    monkeypatch.setattr(sqlite_archive, "CHANGED_BYTES", 100)
+    chunks = list(sqlite_archive.light_chunks([leftover(seq, size=size) for seq, size in enumerate(sizes)]))
+    assert [seq for chunk in chunks for seq in chunk] == list(range(len(sizes)))
+    assert list(map(len, chunks)) == together
+
+
+@pytest.mark.parametrize(("lines", "bytes_max", "steps"), [(64, 2**20, 3), (4, 2**20, 38), (1_000, 25, 150)])
+async def test_a_long_log_is_shortened_step_by_step(
+    hand: Hand, lines: int, bytes_max: int, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that nobody who appends waits for it."""
+    monkeypatch.setattr(sqlite_archive, "PRUNED_TOGETHER", lines)
+    monkeypatch.setattr(sqlite_archive, "PRUNED_BYTES", bytes_max)
+    await hand.append(operation("a", "ann"))
+    await hand.take()
+    for _ in range(150):
+        await hand.request({"a": AGAIN})
+    hand.clock.advance(100)
+    keeping = structs.replace(FOREVER, log_for_s=50)
+    done = [await hand.outbox.archive.tidy(keeping, now_ms=NOW_MS + 100_000) for _ in range(steps + 1)]
+    assert [step.is_done for step in done] == [False] * steps + [True]
+    assert (sum(step.requests for step in done), hand.outbox.sizes().log_lines) == (151, 0)
 
 
 # Without a log
@@ -235,10 +279,11 @@ async def test_without_a_log_nothing_is_remembered_of_what_is_gone(tmp_path: Pat
     await hand.backend.close()
 
 
+@pytest.mark.parametrize("is_tidied", [True, False])
 async def test_a_log_that_was_not_kept_for_a_while_does_not_reach_back_over_it(
-    tmp_path: Path, clock: FakeClock
+    tmp_path: Path, clock: FakeClock, is_tidied: bool
 ) -> None:
-    """What it held is thrown away at the first tidying."""
+    """Whether or not what it held was thrown away meanwhile."""
     backend = SqliteBackend(tmp_path, clock)
     hand = await Hand(backend, clock).open()
     await hand.bury(operation("a", "ann"))
@@ -246,10 +291,14 @@ async def test_a_log_that_was_not_kept_for_a_while_does_not_reach_back_over_it(
     clock.advance(1)
     await hand.reopen()
     await hand.deliver(operation("newer", "ann"))
-    await hand.tidy(log_for_s=0)
+    assert (await hand.outbox.archive.trace(1)).log_since_ms is None
+    if is_tidied:
+        await hand.tidy(log_for_s=0)
     backend.keeps_log = True
     clock.advance(1)
     await hand.reopen()
+    await hand.reopen()
+    assert (await hand.outbox.archive.trace(1)).log_since_ms == NOW_MS + 2_000
     assert await hand.outbox.archive.replay(EVERY_LETTER) == Replayed(0, 1)
     await hand.backend.close()
 

@@ -56,6 +56,12 @@ async def test_a_letter_keeps_its_history_through_replays_and_deaths(hand: Hand)
     assert [(one.request, one.fate.what) for one in letter.history] == [
         (1, "held"), (2, "dead"), (3, "held"), (4, "dead"),
     ]  # fmt: skip
+    assert (letter.attempts, letter.replays) == (4, 1)
+    await hand.replay(seq)
+    await hand.take()
+    await hand.request({"a": REFUSED})  # straight from the main lane
+    (letter,) = await hand.outbox.archive.letters()
+    assert (letter.attempts, letter.replays, await numbers(hand, seq)) == (5, 2, [1, 2, 3, 4, 5])
 
 
 async def test_what_the_log_has_forgotten_is_still_kept_with_the_letter(hand: Hand) -> None:
@@ -89,6 +95,19 @@ async def test_a_settlement_that_is_repeated_adds_nothing(hand: Hand) -> None:
     settled = [Settled(hand.held["a"], REFUSED, 2, hand.tries["a"])]
     await hand.lease.settle(settled, now_ms=hand.now_ms, report=report)
     assert await numbers(hand, seq) == [1, 2]
+
+
+async def test_what_is_released_keeps_what_it_went_through(hand: Hand) -> None:
+    (seq,) = await hand.append(operation("a", "ann"))
+    await hand.take()
+    await hand.request({"a": HELD})
+    await hand.take()
+    await hand.request({"a": AGAIN})
+    await hand.request({"a": AGAIN})
+    await hand.lease.settle([Settled(hand.held["a"], Released(), 3, hand.tries["a"])], now_ms=hand.now_ms)
+    assert (await numbers(hand, seq), (await hand.known(seq)).attempts) == ([1, 2, 3], 3)
+    await hand.take()
+    assert (hand.held["a"].attempts, hand.held["a"].holds) == (3, 1)
 
 
 async def test_what_was_released_or_only_moved_aside_keeps_what_it_had(hand: Hand) -> None:

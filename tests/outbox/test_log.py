@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from cio_buffer.outbox import log, schema
-from cio_buffer.outbox.archive import Tidied
+from cio_buffer.outbox.archive import LETTER_BYTES, Tidied
 from cio_buffer.outbox.contract import Ledger
 from cio_buffer.outbox.entry import DeadLetter, Delivered, Entry, Settled, pack_lanes, unpack_lanes
 from cio_buffer.outbox.trail import TRAIL_BYTES
 from tests.outbox.backends import FOREVER, NOW_MS, REFUSED, Hand, operation, these
 from tests.outbox.requests import AGAIN, Request, report_of
 
-LINE_BYTES, LETTER_BYTES = 150, 300
-"""What a line and a letter count for beside what they hold, by which quotas are to be kept."""
+LINE_BYTES = 150
+"""What a line counts for beside what it holds, by which its quota is to be kept."""
 
 
 async def pass_time(hand: Hand, seconds: float) -> None:
@@ -162,21 +162,6 @@ async def test_the_log_has_at_most_so_many_bytes(hand: Hand, log_bytes: int, lef
     assert (sizes.log_lines, sizes.log_bytes) == (left, left * 25)
 
 
-async def test_a_long_log_is_shortened_step_by_step(hand: Hand) -> None:
-    """So that nobody who appends waits for it."""
-    await hand.append(operation("a", "ann"))
-    await hand.take()
-    for _ in range(150):
-        await hand.request({"a": AGAIN})
-    await pass_time(hand, 100)
-    await hand.append(operation("b", "bob"))
-    keeping = structs.replace(FOREVER, log_for_s=50)
-    steps = [await hand.outbox.archive.tidy(keeping, now_ms=hand.now_ms) for _ in range(4)]
-    assert [step.is_done for step in steps] == [False, False, False, True]
-    assert sum(step.requests for step in steps) == 151
-    assert max(step.requests for step in steps) <= 64
-
-
 async def test_what_was_thrown_away_stays_away_after_a_crash(hand: Hand) -> None:
     seqs = await five_requests(hand)
     await hand.tidy(log_for_s=15)
@@ -206,28 +191,30 @@ async def test_dead_letters_are_kept_for_so_long(hand: Hand, dead_for_s: float, 
     assert await hand.tidy(dead_for_s=dead_for_s) == Tidied(0, 5 - left, 0, is_done=True)
     assert await hand.letters() == ["0", "1", "2", "3", "4"][:left]
     assert hand.outbox.ledger() == Ledger(accepted=5, dead_lettered=5, dead_evicted=5 - left, dead=left)
-    assert hand.outbox.sizes().dead_bytes == 100 * left
+    assert hand.outbox.sizes().dead_bytes == await hand.dead_bytes()
     assert [(await hand.story(seq))[1:] for seq in seqs] == [[]] * left + [["evicted"]] * (5 - left)
 
 
-@pytest.mark.parametrize(("dead_bytes", "left"), [(2_000, 5), (1_999, 4), (1_600, 4), (400, 1), (399, 0), (0, 0)])
-async def test_dead_letters_have_at_most_so_many_bytes(hand: Hand, dead_bytes: int, left: int) -> None:
-    assert LETTER_BYTES == 300
+@pytest.mark.parametrize(("room_for", "bytes_less", "left"), [(5, 0, 5), (5, 1, 4), (4, 0, 4), (1, 0, 1), (1, 1, 0)])
+async def test_dead_letters_have_at_most_so_many_bytes(hand: Hand, room_for: int, bytes_less: int, left: int) -> None:
     await five_letters(hand)
-    assert await hand.tidy(dead_bytes=dead_bytes) == Tidied(0, 0, 5 - left, is_done=True)
+    each = await hand.dead_bytes() // 5 + LETTER_BYTES
+    assert await hand.tidy(dead_bytes=room_for * each - bytes_less) == Tidied(0, 0, 5 - left, is_done=True)
     assert await hand.letters() == ["0", "1", "2", "3", "4"][:left]
     assert hand.outbox.ledger() == Ledger(accepted=5, dead_lettered=5, dead_evicted=5 - left, dead=left)
 
 
 async def test_who_is_evicted_for_its_age_and_who_for_room_is_told_apart(hand: Hand) -> None:
     await five_letters(hand)
-    assert await hand.tidy(dead_for_s=25, dead_bytes=800) == Tidied(0, 2, 1, is_done=True)
+    each = await hand.dead_bytes() // 5 + LETTER_BYTES
+    assert await hand.tidy(dead_for_s=25, dead_bytes=2 * each) == Tidied(0, 2, 1, is_done=True)
     assert await hand.letters() == ["0", "1"]
 
 
 async def test_age_alone_may_make_room_enough(hand: Hand) -> None:
     await five_letters(hand)
-    assert await hand.tidy(dead_for_s=25, dead_bytes=1_200) == Tidied(0, 2, 0, is_done=True)
+    each = await hand.dead_bytes() // 5 + LETTER_BYTES
+    assert await hand.tidy(dead_for_s=25, dead_bytes=3 * each) == Tidied(0, 2, 0, is_done=True)
     assert await hand.letters() == ["0", "1", "2"]
 
 
@@ -271,9 +258,20 @@ numbers = st.lists(st.integers(1, 2_000), min_size=1, max_size=30, unique=True)
 
 def stored(seq: int, *lanes: str) -> Entry:
     return Entry(
-        seq=seq, lanes=unpack_lanes(pack_lanes(lanes)), kind="event", accepted_at_ms=seq, call=None, attempts=0,
-        replays=0, traceparent=None, body=b"", first_seq=seq, packed_lanes=pack_lanes(lanes), trail=b"",
-    )  # fmt: skip
+        seq=seq,
+        lanes=unpack_lanes(pack_lanes(lanes)),
+        kind="event",
+        accepted_at_ms=seq,
+        tried_since_ms=seq,
+        call=None,
+        attempts=0,
+        replays=0,
+        traceparent=None,
+        body=b"",
+        first_seq=seq,
+        packed_lanes=pack_lanes(lanes),
+        trail=b"",
+    )
 
 
 @given(numbers.map(tuple), st.sampled_from([0, 1, 66_000, 10**12]))

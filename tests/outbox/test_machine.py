@@ -45,7 +45,7 @@ from tests.support.clock import FakeClock
 EXAMPLES = int(os.environ.get("CIO_BUFFER_RANDOM_DAYS", "0"))
 """How many days to try, instead of a few; then one that goes wrong is also made as short as can be: that takes long."""
 
-FEW_EXAMPLES = 80
+FEW_EXAMPLES = 120
 LANES = "abcd"
 KINDS = ["event", "identify", "merge"]
 EVENT_IDS = ["", "x", "y"]
@@ -86,7 +86,7 @@ rooms = st.one_of(
     ),
 )  # fmt: skip
 wishes = st.sampled_from(
-    ["die", "die of age", "deliver", "hold", "park until", "park", "try again", "keep", "release"]
+    ["die", "die", "die of age", "deliver", "deliver", "hold", "park until", "park", "try again", "keep", "release"]
 )  # fmt: skip
 requests = st.builds(
     Request,
@@ -99,12 +99,21 @@ requests = st.builds(
 )
 jumps_s = st.sampled_from([-7_200, -3, -1, 1, 3, 7_200])
 limits = st.sampled_from([None, None, 0, 1, 2, 5])
-keepings = st.builds(  # mostly so that something is left of which a story can be told
-    Keeping,
-    log_for_s=st.sampled_from([1e9, 1e9, 5.0, 1.0, 0.0]),
-    log_bytes=st.sampled_from([2**40, 2**40, 2_000, 800, 0]),
-    dead_for_s=st.sampled_from([1e9, 1e9, 5.0, 2.0]),
-    dead_bytes=st.sampled_from([2**40, 2**40, 1_400, 700]),
+keepings = st.one_of(
+    st.builds(
+        Keeping,
+        log_for_s=st.sampled_from([1e9, 5.0, 1.0, 0.0]),
+        log_bytes=st.sampled_from([2**40, 2_000, 800]),
+        dead_for_s=st.just(1e9),
+        dead_bytes=st.just(2**40),
+    ),
+    st.builds(
+        Keeping,
+        log_for_s=st.just(1e9),
+        log_bytes=st.just(2**40),
+        dead_for_s=st.sampled_from([1e9, 5.0, 2.0]),
+        dead_bytes=st.sampled_from([2_400, 1_200, 600]),
+    ),
 )
 forgotten = st.sampled_from([[], ["d"], ["c", "d"], ["a"]])
 
@@ -143,6 +152,7 @@ class AnOutbox(RuleBasedStateMachine):
                 kind="event" if one.is_old else one.kind,
                 route="" if one.is_old else "v1",
                 event_id="" if one.is_old else one.event_id,
+                has_trail=not one.is_old,
             )
             for one, name in zip(given, self._names, strict=False)
         ]
@@ -206,16 +216,20 @@ class AnOutbox(RuleBasedStateMachine):
     # Afterlife
 
     @precondition(lambda self: self._model.at(Place.DEAD))
-    @rule(data=st.data(), limit=limits, after_newer=st.booleans(), is_dry=st.booleans())
-    def replay(self, data: st.DataObject, limit: int | None, after_newer: bool, is_dry: bool) -> None:
-        wanted = data.draw(self._filters())
-        for dry in (True, False) if is_dry else (False,):
-            how = {"limit": limit, "after_newer": after_newer, "is_dry": dry}
-            done = self._do(self._hand.outbox.archive.replay(wanted, **how))
-            assert done == afterlife.replay(self._model, wanted, **how, at_ms=self._stores_ms())
+    @rule(data=st.data(), limit=limits, after_newer=st.booleans())
+    def replay(self, data: st.DataObject, limit: int | None, after_newer: bool) -> None:
+        self._replay(data.draw(self._filters()), limit=limit, after_newer=after_newer)
 
     @precondition(lambda self: self._model.at(Place.DEAD))
-    @rule(data=st.data(), limit=limits)
+    @rule(data=st.data(), after_newer=st.booleans(), request=requests)
+    def replay_and_see_what_comes_of_it(self, data: st.DataObject, after_newer: bool, request: Request) -> None:
+        self._replay(data.draw(self._filters()), limit=None, after_newer=after_newer)
+        self._claim(PLENTY)
+        if self._model.hand:
+            self.settle(data, request, 1)
+
+    @precondition(lambda self: self._model.at(Place.DEAD))
+    @rule(data=st.data(), limit=st.sampled_from([0, 1, 1, 2, None]))
     def purge(self, data: st.DataObject, limit: int | None) -> None:
         wanted = data.draw(self._filters())
         would = self._do(self._hand.outbox.archive.purge(wanted, limit=limit, is_dry=True))
@@ -227,18 +241,11 @@ class AnOutbox(RuleBasedStateMachine):
     def edit(self, data: st.DataObject, given: Given) -> None:
         one = data.draw(st.sampled_from(self._model.at(Place.DEAD)))
         one.lanes, one.is_v1, one.kind, one.event_id = given.lanes, given.is_v1, given.kind, given.event_id
-        one.size, one.route = max(given.size, len(one.name)), one.route or "v1"
+        one.size, one.has_trail = max(given.size, len(one.name)), True
+        one.passable_since_ms = one.accepted_at_ms
         anew = as_given(one)
         assert self._do(self._hand.outbox.archive.edit(one.number, anew))
         afterlife.note(self._model, "edited", self._stores_ms(), [one])
-
-    @precondition(lambda self: self._model.numbers)
-    @rule(data=st.data())
-    def edit_what_is_not_dead(self, data: st.DataObject) -> None:
-        dead = {one.number for one in self._model.at(Place.DEAD)}
-        number = data.draw(st.sampled_from(self._model.numbers))
-        if number not in dead:
-            assert not self._do(self._hand.outbox.archive.edit(number, operation("another", "a")))
 
     @precondition(lambda self: self._model.at(Place.DEAD))
     @rule(data=st.data())
@@ -248,6 +255,9 @@ class AnOutbox(RuleBasedStateMachine):
         archive = self._hand.outbox.archive
         assert [name_of(one) for one in self._do(archive.letters(wanted, limit=1_000))] == names
         assert self._do(archive.count_letters(wanted)) == len(names)
+        number = data.draw(st.sampled_from(self._model.numbers))
+        if number not in {one.number for one in self._model.at(Place.DEAD)}:
+            assert not self._do(archive.edit(number, operation("another", "a")))
 
     @rule(keeping=keepings)
     def tidy(self, keeping: Keeping) -> None:
@@ -278,6 +288,7 @@ class AnOutbox(RuleBasedStateMachine):
         self._clock.advance(seconds)
         self._hand.now_ms += seconds * 1_000
 
+    @precondition(lambda self: len(self._model.numbers) > 8)
     @rule(seconds=jumps_s, whose=st.sampled_from(["store", "drain"]))
     def set_a_clock(self, seconds: int, whose: str) -> None:
         self._model.has_jumped = True
@@ -310,7 +321,7 @@ class AnOutbox(RuleBasedStateMachine):
         assert audit.waiting == len(self._model.at(Place.MAIN))
         dead = sorted(self._model.at(Place.DEAD), key=lambda one: one.number)
         assert (audit.sizes.dead_bytes, audit.sizes.log_lines) == (
-            sum(one.size for one in dead),
+            sum(map(afterlife.bytes_of, dead)),
             len(self._model.log.lines),
         )
         letters = self._do(self._hand.outbox.archive.letters(limit=1_000))
@@ -382,6 +393,13 @@ class AnOutbox(RuleBasedStateMachine):
         self._model.check(claim, room, self._hand.now_ms)
         return claim
 
+    def _replay(self, wanted: Letters, *, limit: int | None, after_newer: bool) -> None:
+        """A dry run says what will be done, and does nothing."""
+        for is_dry in (True, False):
+            how = {"limit": limit, "after_newer": after_newer, "is_dry": is_dry}
+            done = self._do(self._hand.outbox.archive.replay(wanted, **how))
+            assert done == afterlife.replay(self._model, wanted, **how, at_ms=self._stores_ms())
+
     def _lose_the_lease(self) -> None:
         old = self._hand.lease
         self._hand.lease = self._do(self._hand.acquire())
@@ -431,7 +449,9 @@ class AnOutbox(RuleBasedStateMachine):
             "keep": None,
             "try again": None,
             "deliver": Delivered(),
-            "die": DeadLetter(reason="refused", vendor_reason="required", field="name", message="\u2028", status=422),
+            "die": DeadLetter(
+                reason="refused", vendor_reason="required", field="name", message="not \u2028", status=422
+            ),
             "die of age": DeadLetter(reason="expired"),
             "park": Parked(),
             "park until": Parked(self._hand.now_ms + 2_000),
@@ -468,7 +488,7 @@ class AnOutbox(RuleBasedStateMachine):
 
 def as_given(one: Stored) -> NewEntry:
     """As ingest would make it, or as it was before there were trails."""
-    if not one.route:
+    if not one.has_trail:
         return (v1 if one.is_v1 else entry)(one.name, *one.lanes, at_ms=one.accepted_at_ms, size=one.size)
     return operation(
         one.name,
@@ -477,6 +497,7 @@ def as_given(one: Stored) -> NewEntry:
         event_id=one.event_id,
         at_ms=one.accepted_at_ms,
         call="POST /api/v1/events" if one.is_v1 else None,
+        route=one.route,
         size=one.size,
     )
 

@@ -229,6 +229,17 @@ async def test_an_older_letter_that_was_replayed_overtakes_nothing(hand: Hand) -
     assert await replay(hand, these(younger)) == Replayed(1, 0)
 
 
+@pytest.mark.parametrize("place", ["main", "parked"])
+async def test_one_between_two_that_was_replayed_overtakes_the_older_of_them(hand: Hand, place: str) -> None:
+    a, b, c = await hand.bury(*(operation(name, "ann") for name in "abc"))
+    await hand.replay(b)
+    if place == "parked":
+        await hand.take()
+        await hand.request({"b": Parked(NOW_MS + 9_000)})
+    assert await replay(hand, these(a, c)) == Replayed(1, 1)
+    assert await hand.letters() == ["a"]
+
+
 @pytest.mark.parametrize("how", ["waiting", "delivered"])
 @pytest.mark.parametrize("kind", sorted({*KINDS, "what a newer version may know"}))
 async def test_only_what_sets_something_can_be_overtaken(hand: Hand, kind: str, how: str) -> None:
@@ -239,13 +250,47 @@ async def test_only_what_sets_something_can_be_overtaken(hand: Hand, kind: str, 
 
 
 async def test_a_letter_that_was_edited_is_judged_by_what_it_is_now(hand: Hand) -> None:
-    seqs = await hand.bury(operation("a", "ann"), operation("b", "bob"), operation("c", "ann"), operation("d", "ann"))
+    whose = {"a": "ann", "b": "bob", "c": "ann", "d": "ann"}
+    a, b, c, _ = await hand.bury(*(operation(name, lane, at_ms=NOW_MS) for name, lane in whose.items()))
     await meet_newer(hand, "delivered", operation("newer", "ann"))
-    await hand.outbox.archive.edit(seqs[0], operation("a", "cat"))
-    await hand.outbox.archive.edit(seqs[1], operation("b", "ann"))
-    await hand.outbox.archive.edit(seqs[2], operation("c", "ann", kind="event"))
+    await hand.outbox.archive.edit(a, operation("a", "cat", at_ms=NOW_MS))
+    await hand.outbox.archive.edit(b, operation("b", "ann", at_ms=NOW_MS))
+    await hand.outbox.archive.edit(c, operation("c", "ann", kind="event", at_ms=NOW_MS))
     assert await replay(hand) == Replayed(2, 2)
     assert await hand.letters() == ["b", "d"]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_of_an_edited_letter_the_log_has_to_reach_back_to_its_acceptance(hand: Hand, is_known: bool) -> None:
+    """While it waited in its old lane, what was newer left in its new one."""
+    await hand.append(operation("a", "ann", at_ms=NOW_MS), operation("newer", "bob", at_ms=NOW_MS))
+    (seq,) = await hand.append(operation("c", "cat", at_ms=NOW_MS))
+    await hand.take()
+    await hand.request({"newer": Delivered()})
+    hand.clock.advance(60)
+    hand.now_ms += 60_000
+    await hand.request({"a": REFUSED, "c": REFUSED})
+    if not is_known:
+        await hand.tidy(log_for_s=30)
+    letters = {name_of(letter): letter.seq for letter in await hand.outbox.archive.letters()}
+    await hand.outbox.archive.edit(letters["a"], operation("a", "bob", at_ms=NOW_MS))
+    await hand.outbox.archive.edit(seq, operation("c", "dan", at_ms=NOW_MS))
+    assert await replay(hand) == (Replayed(1, 1) if is_known else Replayed(0, 2))
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_what_left_between_two_deaths_of_a_letter_overtakes(hand: Hand, is_known: bool) -> None:
+    """It need not have been delivered after the second."""
+    (seq,) = await hand.bury(operation("a", "ann"))
+    await hand.deliver(operation("newer", "ann"))
+    hand.clock.advance(60)
+    hand.now_ms += 60_000
+    await hand.replay(seq)
+    await hand.take()
+    await hand.request({"a": REFUSED})
+    if not is_known:
+        await hand.tidy(log_for_s=30)
+    assert await replay(hand) == Replayed(0, 1)
 
 
 @pytest.mark.parametrize("count", [1, 16, 17, 60])

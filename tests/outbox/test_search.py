@@ -169,6 +169,17 @@ async def test_entries_need_not_be_in_the_order_of_their_numbers(hand: Hand) -> 
 KINDS_BY_NAME = {"a": "event", "b": "identify", "c": "page", "d": "delete"}
 
 
+async def test_a_request_of_a_thousand_is_told_of_each(hand: Hand) -> None:
+    names = [f"{n}" for n in range(999)]
+    seqs = await hand.append(*(operation(name, name) for name in names))
+    await hand.take()
+    await hand.request({name: REFUSED if name in ("0", "500", "998") else Delivered() for name in names[::2]})
+    await hand.request(dict.fromkeys(names[1::2], Delivered()))
+    for n in (0, 1, 2, 499, 500, 501, 996, 997, 998):
+        assert await hand.story(seqs[n]) == ["dead" if n in (0, 500, 998) else "sent"]
+        assert seqs_in(await by_lane(hand, f"{n}")) == [seqs[n]]
+
+
 async def test_a_request_that_went_wrong_for_all_is_told_of_each(hand: Hand) -> None:
     seqs = await hand.append(*(operation(name, name) for name in "abc"))
     await hand.take()
@@ -298,7 +309,7 @@ async def test_of_many_starts_the_latest_are_told(hand: Hand) -> None:
         hand.clock.advance(1)
         hand.lease = await hand.acquire()
     happenings = (await hand.known(seq)).happenings
-    assert [one.what for one in happenings] == ["started"] * 51
+    assert [one.what for one in happenings] == ["started"] * 50
     assert happenings[-1].at_ms == NOW_MS + 60_000
 
 
@@ -352,6 +363,20 @@ async def test_the_latest_are_those_that_were_accepted_last_not_those_that_left_
         await hand.request({name: Delivered()})
     for found in (await by_lane(hand, "ann", limit=limit), await by_event(hand, "x", limit)):
         assert (seqs_in(found), found.is_more) == ([*old, *new][-limit:], limit < 8)
+
+
+async def test_a_request_may_hold_what_is_old_beside_what_is_new(hand: Hand) -> None:
+    """So that its highest number says nothing of who is looked for."""
+    old = await hand.append(*(operation(name, "ann", kind="event", event_id="x") for name in "abc"))
+    (new,) = await hand.append(operation("d", "ann", kind="event", event_id="x"))
+    newest = await hand.append(*(operation(name, "bob") for name in "efg"))
+    await hand.take()
+    for one, other in zip("abc", "efg", strict=True):
+        await hand.request({one: Delivered(), other: Delivered()})
+    await hand.request({"d": Delivered()})
+    assert max(newest) > max(old)
+    for found in (await by_lane(hand, "ann", limit=1), await by_event(hand, "x", 1)):
+        assert (seqs_in(found), found.is_more) == ([new], True)
 
 
 async def test_who_touches_a_lane_is_told_from_its_neighbours_in_a_request(hand: Hand) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cio_buffer.clock import Clock
+from cio_buffer.outbox.names import Names
 from cio_buffer.outbox.opening import StoreLock, prepare_folder
 from cio_buffer.outbox.sqlite import SqliteOutbox, look
 from cio_buffer.outbox.store import Store
@@ -32,6 +33,7 @@ class VirtualOutbox(SqliteOutbox):
         self._loop = asyncio.get_running_loop()
         self._writer = VirtualWriter(self._store, clock=self._clock, on_news=self._notify)
         await self._writer.start()
+        self.names = Names(self._store.store_id)
 
     async def look(self, function: Callable[[sqlite3.Connection], Any]) -> Any:
         """At once: no thread belongs to virtual time."""
