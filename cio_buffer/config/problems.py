@@ -28,11 +28,16 @@ class ConfigError(Exception):
 def render(problems: Iterable[Problem]) -> str:
     """The problems as text, a block of three lines for each."""
     return "\n".join(
-        f"{f'error: {problem.what}'.ljust(WHERE_COLUMN - 2)}  {problem.where}\n"
+        f"{f'error: {problem.what}'.ljust(WHERE_COLUMN - 2)}  {on_one_line(problem.where)}\n"
         f"  why: {problem.why}\n"
         f"  fix: {problem.fix}"
         for problem in problems
     )
+
+
+def on_one_line(place: str) -> str:
+    """A file's name, or a variable's, as it is; quoted where it holds what would break the line."""
+    return place if place.isprintable() else quoted(place)
 
 
 def quoted(text: str) -> str:
