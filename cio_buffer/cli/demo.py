@@ -10,14 +10,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
+from textwrap import indent
 
 import click
 import msgspec
 from aiohttp import ClientSession, UnixConnector
 
 from cio_buffer.admin.status import Status
+from cio_buffer.admin.story import Traced, read_moment
 from cio_buffer.cli import complain
+from cio_buffer.cli.telling import lines
 from cio_buffer.clock import SystemClock
+from cio_buffer.ingest.taken import RECEIPT
 from cio_buffer.sandbox import Faults, Ledger, Sandbox
 
 try:
@@ -112,6 +116,7 @@ async def chapters(running: "Running", faults: Faults, show: "Show") -> None:
     show.say("Customer.io loses two answers: it took the requests in, and the connection broke before it said so.")
     faults.lose_answers(requests=2)
     await traffic(running, range(2, 3))
+    receipt = running.latest_receipt
     show.say(f"Now Customer.io answers 503 to every event, for {OUTAGE_S:.0f} seconds. The app does not notice.")
     faults.answer(503, body="upstream is sorry", seconds=OUTAGE_S, path_prefix="/api/")
     await traffic(running, range(3, 5))
@@ -119,6 +124,7 @@ async def chapters(running: "Running", faults: Faults, show: "Show") -> None:
     show.say(f"A mail does not wait for that: it went straight through, and was answered in {took_s * 1000:.0f} ms.")
     await traffic(running, range(5, ROUNDS))
     await running.wait_until_empty()
+    show.story(await running.trace(receipt))
 
 
 def sign_up(http_url: str) -> None:
@@ -189,14 +195,20 @@ class Running:
     def __init__(self, http_url: str, api: ClientSession, admin: ClientSession) -> None:
         self.http_url = http_url
         self._api, self._admin = api, admin
+        self.latest_receipt = ""
 
     async def send_batch(self, operations: list[dict[str, object]]) -> None:
         async with self._api.post("http://localhost/api/v2/batch", json={"batch": operations}) as answer:
             answer.raise_for_status()
+            self.latest_receipt = answer.headers[RECEIPT].partition("..")[0]
 
     async def status(self) -> Status:
         async with self._admin.get("http://localhost/status") as answer:
             return msgspec.json.decode(await answer.read(), type=Status)
+
+    async def trace(self, receipt: str) -> Traced:
+        async with self._admin.get(f"http://localhost/trace?receipt={receipt}") as answer:
+            return msgspec.json.decode(await answer.read(), type=Traced)
 
     async def wait_until_empty(self) -> None:
         """Return when all is settled and counted. Raises TimeoutError."""
@@ -287,6 +299,12 @@ class Show:
             f"{self._now()}  {seen.ledger.accepted:>4} accepted  {seen.ledger.delivered:>4} delivered  "
             f"{waiting:>4} waiting {bar} {state}".rstrip()
         )
+
+    def story(self, traced: Traced) -> None:
+        """What became of one operation, as `cio-buffer trace` tells it."""
+        (story,) = traced.stories
+        click.echo(f"\nWhat became of one of those whose answer was lost (cio-buffer trace {story.receipt}):")
+        click.echo(indent("\n".join(lines(story, read_moment(traced.at), traced.log_since, None)), "  "))
 
     def _now(self) -> str:
         return f"{self._clock.monotonic() - self._began:5.1f} s"
