@@ -185,6 +185,7 @@ class Writing:
             packed_lanes=packed_lanes,
             kind="event",
             accepted_at_ms=at_ms,
+            tried_since_ms=at_ms,
             call=None,
             attempts=0,
             replays=0,

@@ -64,7 +64,7 @@ def is_overtaken_in_truth(model: Model, one: Stored) -> bool:
 
 
 def replay(
-    model: Model, wanted: Letters, *, limit: int | None, after_newer: bool, is_dry: bool, at_ms: int
+    model: Model, wanted: Letters, *, limit: int | None = None, after_newer: bool = False, is_dry: bool, at_ms: int
 ) -> Replayed:
     letters = meant(model, wanted, limit)
     go = [one for one in letters if after_newer or not is_overtaken(model, one)]

@@ -253,9 +253,6 @@ async def test_a_purge_is_no_eviction_and_neither_is_a_replay(hand: Hand) -> Non
 # Parts
 
 
-numbers = st.lists(st.integers(1, 2_000), min_size=1, max_size=30, unique=True)
-
-
 def stored(seq: int, *lanes: str) -> Entry:
     return Entry(
         seq=seq,
@@ -274,16 +271,39 @@ def stored(seq: int, *lanes: str) -> Entry:
     )
 
 
-@given(numbers.map(tuple), st.sampled_from([0, 1, 66_000, 10**12]))
-def test_numbers_come_back_in_their_order(seqs: tuple[int, ...], from_: int) -> None:
-    """Also of entries whose numbers lie a start apart."""
-    shifted = [seq + from_ for seq in seqs]
-    line, _ = log.line_of(
-        report_of(Request(number=1, sent_at_ms=0), [stored(seq) for seq in shifted], [None] * len(seqs))
+def logged(seqs: Sequence[int], number: int = 1) -> tuple[log.Line, bytes]:
+    """A request of entries with these numbers, all delivered."""
+    return log.line_of(
+        report_of(Request(number=number, sent_at_ms=0), [stored(seq) for seq in seqs], [None] * len(seqs))
     )
-    assert list(line.numbers()) == shifted
-    assert (line.first_seq, line.last_seq) == (min(shifted), max(shifted))
-    assert [line.trail(place).accepted_at_ms for place in range(len(seqs))] == shifted
+
+
+numbers = st.lists(st.integers(1, 40), min_size=1, max_size=20, unique=True)
+spread = st.sampled_from([1, 1, 500, 70_000, 10**10])
+"""How far apart numbers lie: each start leaves a million unused, and a night may have many."""
+
+
+@given(numbers, spread)
+def test_numbers_come_back_in_their_order(seqs: list[int], apart: int) -> None:
+    given = [seq * apart for seq in seqs]
+    line, _ = logged(given)
+    assert list(line.numbers()) == given
+    assert (line.first_seq, line.last_seq) == (min(given), max(given))
+    assert [line.trail(place).accepted_at_ms for place in range(len(seqs))] == given
+
+
+@given(st.lists(st.tuples(numbers, spread), max_size=12), st.sets(st.integers(1, 40), max_size=40), spread)
+def test_each_line_of_a_number_is_found(lines: list[tuple[list[int], int]], asked: set[int], apart: int) -> None:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    schema.migrate(db)
+    held: dict[int, list[int]] = {}
+    for line_id, (seqs, between) in enumerate(lines, 1):
+        held[line_id] = [seq * between for seq in seqs]
+        log.write(db, *logged(held[line_id], number=line_id))
+    seqs = [seq * apart for seq in asked]
+    found = log.ids_with(db, seqs)
+    assert found == {seq: [line_id for line_id in held if seq in held[line_id]] for seq in seqs}
+    db.close()
 
 
 def test_numbers_that_follow_one_upon_the_other_take_no_room() -> None:
@@ -318,5 +338,6 @@ def test_of_searches_for_a_number_none_reads_the_whole_log() -> None:
     log.ids_with(db, [7])
     db.set_trace_callback(None)
     plans = [row[3] for sql in seen for row in db.execute(f"EXPLAIN QUERY PLAN {sql}")]
+    db.close()
     assert plans
     assert [plan for plan in plans if plan.startswith("SCAN")] == []

@@ -349,6 +349,16 @@ class AnOutbox(RuleBasedStateMachine):
         found = self._do(archive.trace_event(event_id, limit=limit))
         self._check_found(found, afterlife.with_id(self._model, event_id), limit=limit)
 
+    @invariant()
+    def it_is_known_what_may_be_replayed(self) -> None:
+        """Of all letters together, and of each of a few."""
+        chance = random.Random(self._steps)
+        dead = self._model.at(Place.DEAD)
+        few = [Letters(seqs=frozenset({one.number})) for one in chance.sample(dead, min(2, len(dead)))]
+        for wanted in [Letters(), *few] if dead else []:
+            would = self._do(self._hand.outbox.archive.replay(wanted, is_dry=True))
+            assert would == afterlife.replay(self._model, wanted, is_dry=True, at_ms=self._stores_ms())
+
     def _check_found(self, found: Found, numbers: set[int], *, limit: int) -> None:
         stories = [afterlife.story(self._model, number) for number in sorted(numbers)[-limit:]]
         assert [structs.replace(known, dead=None) for known in found.known] == [story for story in stories if story]

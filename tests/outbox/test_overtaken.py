@@ -105,6 +105,8 @@ async def test_a_replay_is_durable_and_is_told(hand: Hand) -> None:
     assert (known.place, known.replays, known.attempts) == ("main", 1, 1)
     assert await hand.story(seq) == ["dead", "replayed"]
     assert next(one.at_ms for one in known.happenings if one.what == "replayed") == NOW_MS + 5_000
+    await hand.take()
+    assert (hand.held["a"].accepted_at_ms, hand.held["a"].tried_since_ms) == (NOW_MS - 1_000, NOW_MS + 5_000)
 
 
 async def test_a_dry_run_writes_nothing_to_the_log(hand: Hand) -> None:

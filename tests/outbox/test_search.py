@@ -365,6 +365,21 @@ async def test_the_latest_are_those_that_were_accepted_last_not_those_that_left_
         assert (seqs_in(found), found.is_more) == ([*old, *new][-limit:], limit < 8)
 
 
+@pytest.mark.parametrize("place", ["main", "parked"])
+@pytest.mark.parametrize("limit", [1, 2, 3, 4])
+async def test_of_replays_that_wait_the_latest_are_those_accepted_last(hand: Hand, limit: int, place: str) -> None:
+    seqs = await hand.bury(*(operation(name, "ann", kind="event", event_id="x") for name in "abcd"))
+    for seq in reversed(seqs):
+        await hand.replay(seq)
+    if place == "parked":
+        await hand.take()
+        await hand.settle(Parked(UNTIL_MS), *"abcd")
+    hand.clock.advance(1)
+    await hand.tidy(log_for_s=0)  # which knows of them too
+    for found in (await by_lane(hand, "ann", limit=limit), await by_event(hand, "x", limit)):
+        assert (seqs_in(found), found.is_more) == (list(seqs)[-limit:], limit < 4)
+
+
 async def test_a_request_may_hold_what_is_old_beside_what_is_new(hand: Hand) -> None:
     """So that its highest number says nothing of who is looked for."""
     old = await hand.append(*(operation(name, "ann", kind="event", event_id="x") for name in "abc"))
