@@ -34,7 +34,7 @@ IS_QUICK = "A quick run: smaller and shorter than what the goals speak of, so a 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar=" ".join(f"[{name}]" for name in BENCHMARKS))
-@click.option("--quick", is_flag=True, help="Smaller sizes, shorter rounds: all in less than 2 minutes.")
+@click.option("--quick", is_flag=True, help="Smaller sizes, shorter rounds: all in a few minutes.")
 @click.option("--rounds", type=click.IntRange(1), help="Rounds of each benchmark that goes in rounds.")
 @click.option("--seconds", type=click.IntRange(1), help="How long each round of load lasts.")
 @click.option(

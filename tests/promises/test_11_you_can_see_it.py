@@ -230,4 +230,3 @@ async def test_after_kills_and_troubles_each_story_is_what_customer_io_saw(
         assert told["state"] == ("delivered" if is_here else "dead"), (mark, told)
         last = requests_of(told)[-1]
         assert last["outcome"] == told["state"]
-
