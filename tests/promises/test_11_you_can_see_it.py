@@ -230,3 +230,75 @@ async def test_after_kills_and_troubles_each_story_is_what_customer_io_saw(
         assert told["state"] == ("delivered" if is_here else "dead"), (mark, told)
         last = requests_of(told)[-1]
         assert last["outcome"] == told["state"]
+
+
+async def test_the_story_of_a_bad_day(daemon: Daemon, upstream: Upstream) -> None:
+    """Ann's event meets a 429, a lost answer, a batch that is refused for a neighbour's sake, and is halved."""
+    upstream.faults.refuse(lambda body: "poison" in json.dumps(body), mode="whole_batch_400")
+    upstream.faults.answer(429, headers={"Retry-After": "1"}, requests=1)
+    bad = event("bob", "bad")
+    bad.v2["attributes"]["note"] = "poison"
+    others = [event(f"other-{n}", f"other-{n}") for n in range(6)]
+    batch = [bad, event("ann", "ann's"), *others]
+    receipts = daemon.receipts("POST", "/api/v2/batch", {"batch": [act.v2 for act in batch]})
+    first, _ = await receipts
+    await daemon.until(lambda seen: seen["upstream"]["recent"].get("429", 0) == 1)
+    upstream.faults.lose_answers(requests=1)
+    await daemon.until_empty()
+
+    told = await story(daemon, "--person", "id:ann")
+    throttled, lost, *refused, delivered = requests_of(told)
+    assert (throttled["status"], throttled["outcome"], throttled["is_ambiguous"]) == (429, "again", False)
+    assert (lost["status"], lost["outcome"], lost["is_ambiguous"]) == (None, "again", True)
+    assert refused
+    assert {(sent["status"], sent["outcome"]) for sent in refused} == {(400, "again")}
+    assert [sent["entries"] for sent in refused] == sorted((sent["entries"] for sent in refused), reverse=True)
+    assert (delivered["status"], delivered["outcome"]) == (200, "delivered")
+    assert told["state"] == "delivered"
+
+    _, text, _ = await command(daemon, "trace", "--person", "id:ann")
+    places = [text.index(words) for words in ("accepted by", ": 429", "may have been taken in", ": 400", "Delivered")]
+    assert places == sorted(places), text
+    culprit = await story(daemon, first)
+    assert (culprit["state"], culprit["dead"]["status"]) == ("dead", 400)
+    assert marks_in_effect(upstream).count("ann's") == 1
+
+
+async def test_two_who_replay_the_same_letters_replay_each_once(daemon: Daemon, apps: Apps, upstream: Upstream) -> None:
+    upstream.faults.refuse(lambda body: "/bad/" in json.dumps(body))
+    assert await apps.say([event(PEOPLE[n % 4], f"{PEOPLE[n % 4]}/bad/{n}") for n in range(400)])
+    await daemon.until(lambda seen: seen["ledger"]["dead_lettered"] == 400)
+    upstream.faults.clear()
+    both = await asyncio.gather(*(command(daemon, "dead", "replay", "--all", "--yes", "--json") for _ in range(2)))
+    assert sum(json.loads(told)["replayed"] for _, told, _ in both) == 400
+    ledger = (await daemon.until_empty())["ledger"]
+    assert (ledger["replayed"], ledger["delivered"], ledger["balanced"]) == (400, 400, True)
+    assert upstream.ledger.counts["duplicate"] == 0
+
+
+async def test_a_replay_that_is_refused_again_dies_again_with_all_of_its_story(
+    daemon: Daemon, upstream: Upstream
+) -> None:
+    upstream.faults.refuse(lambda body: True)
+    receipt = await say(daemon, event("ann", "bad"))
+    await daemon.until_empty()
+    for replays in (1, 2):
+        code, _, complaint = await command(daemon, "dead", "replay", receipt)
+        assert code == 0, complaint
+        await daemon.until(lambda seen, deaths=replays + 1: seen["ledger"]["dead_lettered"] == deaths)
+        told = await story(daemon, receipt)
+        assert (told["state"], told["replays"]) == ("dead", replays)
+        assert [sent["outcome"] for sent in requests_of(told)] == ["dead"] * (replays + 1)
+    code, told_by_list, _ = await command(daemon, "dead", "list", "--json")
+    (letter,) = json.loads(told_by_list)["dead"]
+    assert (code, letter["receipt"], letter["attempts"], letter["replays"]) == (0, receipt, 3, 2)
+
+
+async def test_filters_that_match_nothing_change_nothing(daemon: Daemon, upstream: Upstream) -> None:
+    upstream.faults.refuse(lambda body: True)
+    await say(daemon, event("ann", "bad"))
+    await daemon.until_empty()
+    for filters in (("--reason", "expired"), ("--kind", "identify"), ("--person", "id:bob"), ("--since", "2100-01-01")):
+        code, told, complaint = await command(daemon, "dead", "purge", *filters, "--yes", "--json")
+        assert (code, json.loads(told)["purged"]) == (0, 0), complaint
+    assert (await daemon.status())["dead_letters"]["count"] == 1
