@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from cio_buffer.outbox.archive import Dead, Letters
+from cio_buffer.outbox.courtesy import courteous
 from cio_buffer.outbox.entry import Attempt, DeadLetter, NewEntry, Settled, pack_hash, unpack_lanes
 from cio_buffer.outbox.history import lengthened, read_history
 from cio_buffer.outbox.tables import ALWAYS_STORED, STORED, json_list
@@ -116,6 +117,15 @@ def leftovers(db: sqlite3.Connection, wanted: Letters, *, after: int = 0, limit:
         f"SELECT {LEFTOVER} FROM dead WHERE seq > ? AND {where} ORDER BY seq LIMIT ?", (after, *values, limit)
     )
     return [Leftover(*row) for row in rows.fetchall()]
+
+
+def page(db: sqlite3.Connection, wanted: Letters, *, after: int, limit: int) -> list[Leftover]:
+    """The same for a thread that only reads, and may be at it for long."""
+    where, values = condition(wanted)
+    rows = db.execute(
+        f"SELECT {LEFTOVER} FROM dead WHERE seq > ? AND {where} ORDER BY seq LIMIT ?", (after, *values, limit)
+    )
+    return [Leftover(*row) for row in courteous(rows)]
 
 
 def oldest(db: sqlite3.Connection, limit: int) -> list[Leftover]:

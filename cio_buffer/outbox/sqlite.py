@@ -52,7 +52,9 @@ class SqliteOutbox:
             keeps_log=keeps_log,
             connect=connect,
         )
-        self.archive = SqliteArchive(self._store, run=self.run, look=self.look, is_in_hand=self._is_in_hand)
+        self.archive = SqliteArchive(
+            self._store, run=self.run, look=self.look, is_in_hand=self._is_in_hand, clock=clock
+        )
         self._clock = clock
         self._bytes_max = bytes_max
         self._fence = 0

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import structs
 
 from cio_buffer.outbox.opening import filesystem_of
-from tests.bench import accept, drain, load, log_cost, machine, memory, passthrough, start, store, trace
+from tests.bench import accept, drain, load, log_cost, machine, memory, passthrough, replay, start, store, trace
 from tests.bench.plan import QUICK, Plan
 from tests.bench.processes import ROOT
 from tests.bench.report import Failed, Outcome, table
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[Plan, Path], Outcome]] = {
     "drain": drain.run,
     "log_cost": log_cost.run,
     "trace": trace.run,
+    "replay": replay.run,
     "passthrough": passthrough.run,
 }
 NEED_WRK = {"accept", "memory"}

@@ -20,6 +20,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     trace_logged: tuple[int, ...] = (1_000_000, 40_000_000)
     trace_singles: int = 1_000_000
     trace_rounds: int = 15
+    letters: int = 100_000
+    replay_usual_s: float = 15.0
     lone_operations: int = 100
     sends: int = 3_000
     attached_sends: int = 100
@@ -39,6 +41,8 @@ QUICK = Plan(
     trace_logged=(1_000_000,),
     trace_singles=200_000,
     trace_rounds=5,
+    letters=20_000,
+    replay_usual_s=5.0,
     lone_operations=50,
     sends=500,
     attached_sends=20,

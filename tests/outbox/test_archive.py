@@ -91,7 +91,7 @@ async def test_what_comes_in_is_noted_for_as_long_as_a_replay_takes(hand: Hand) 
     await hand.outbox.archive.replay(EVERY_LETTER, limit=1)
     await hand.append()  # comes after what was asked for before
     noted.append(store.newcomers)
-    after_look(hand, letters.leftovers, look_at_notes)
+    after_look(hand, letters.page, look_at_notes)
     await hand.outbox.archive.replay(EVERY_LETTER, after_newer=True)
     assert noted == [set(hashed("x")), None, None]
 
@@ -116,7 +116,7 @@ async def test_what_is_gone_by_then_is_not_counted(hand: Hand, how: str) -> None
     await hand.bury(operation("a", "ann"))
     hand.clock.advance(10)
     await hand.bury(operation("b", "bob"))
-    after_look(hand, letters.leftovers, lambda: hand.tidy(dead_for_s=5))
+    after_look(hand, letters.page, lambda: hand.tidy(dead_for_s=5))
     if how == "replay":
         assert (await hand.outbox.archive.replay(EVERY_LETTER)).replayed == 1
         assert hand.outbox.ledger() == Ledger(accepted=2, dead_lettered=2, dead_evicted=1, replayed=1)
@@ -137,7 +137,7 @@ async def test_what_dies_meanwhile_stays(hand: Hand) -> None:
 # Pages and commits
 
 
-@pytest.fixture(params=[(20_000, 200), (3, 2), (1, 1), (4, 9)])
+@pytest.fixture(params=[(20_000, 50), (3, 2), (1, 1), (4, 9)])
 def pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many are looked at, or changed, together."""
     page, together = request.param
