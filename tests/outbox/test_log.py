@@ -219,15 +219,13 @@ async def test_age_alone_may_make_room_enough(hand: Hand) -> None:
 
 
 async def test_many_letters_are_evicted_step_by_step(hand: Hand) -> None:
-    await hand.bury(*(operation(f"{n}", f"{n}") for n in range(450)))
+    await hand.bury(*(operation(f"{n}", f"{n}") for n in range(120)))
     await pass_time(hand, 1)
     steps = [
         await hand.outbox.archive.tidy(structs.replace(FOREVER, dead_for_s=0), now_ms=hand.now_ms) for _ in range(4)
     ]
-    assert [(step.letters_by_age, step.is_done) for step in steps] == [
-        (200, False), (200, False), (50, False), (0, True),
-    ]  # fmt: skip
-    assert hand.outbox.ledger() == Ledger(accepted=450, dead_lettered=450, dead_evicted=450)
+    assert [(step.letters_by_age, step.is_done) for step in steps] == [(50, False), (50, False), (20, False), (0, True)]
+    assert hand.outbox.ledger() == Ledger(accepted=120, dead_lettered=120, dead_evicted=120)
 
 
 async def test_a_letter_that_was_replayed_and_died_again_is_young(hand: Hand) -> None:
