@@ -127,10 +127,10 @@ def forget(model: Model, lanes: Sequence[str], *, at_ms: int) -> Forgotten:
     waiting = [one for one in touching if one not in dead and one not in in_hand]
     parked = sum(one.place is Place.PARKED for one in waiting)
     model.drop([*dead, *waiting])
+    model.has_forgotten |= any(not mention.lanes.isdisjoint(lanes) for _, mention in model.log.mentions())
     model.log.blank(lanes)
     model.promote(at_ms)
     model.count(dead=-len(dead), dead_purged=len(dead), purged=len(waiting), parked=-parked)
-    model.has_forgotten |= bool(touching)
     return Forgotten(len(waiting), len(dead), len(in_hand))
 
 

@@ -74,7 +74,8 @@ class Held(Struct, eq=False):
 class Model(Struct):
     """What the store should hold, and what the drain has in hand. `numbers`: all that were ever given.
 
-    `has_jumped`: a clock was set, so that nobody can say any more what was before what. `has_forgotten`: somebody was.
+    `has_jumped`: a clock was set, so that nobody can say any more what was before what. `has_forgotten`: the log
+    had somebody who was, and with them what they had overtaken in lanes of others.
     """
 
     stored: dict[int, Stored] = field(default_factory=dict)

@@ -4,7 +4,7 @@ import pytest
 
 from cio_buffer.outbox.archive import Forgotten, Letters, Replayed
 from cio_buffer.outbox.contract import Ledger
-from cio_buffer.outbox.entry import Delivered, Parked
+from cio_buffer.outbox.entry import Delivered, Parked, Released
 from tests.outbox.backends import NOW_MS, REFUSED, Hand, entry, hashed, name_of, operation, seqs_in, these, v1
 from tests.outbox.requests import AGAIN
 
@@ -94,6 +94,17 @@ async def test_what_is_in_hand_is_counted_once_though_it_touches_two_of_the_lane
     await hand.append(operation("c", "ann", "mail:ann"))
     await hand.take()
     assert await forget(hand, "ann", "mail:ann") == Forgotten(0, 0, 3)
+
+
+async def test_what_was_given_back_is_not_in_hand(hand: Hand) -> None:
+    await hand.append(operation("a", "ann"), operation("b", "ann"))
+    await hand.take()
+    await hand.settle(Parked(NOW_MS), "a", "b")
+    await hand.take()
+    await hand.settle_each({"a": Released(), "b": Parked()})
+    assert await forget(hand, "ann") == Forgotten(2, 0, 0)
+    claim = await hand.take()
+    assert (list(claim.main), list(claim.parked)) == ([], [])
 
 
 async def test_after_a_crash_nothing_is_in_hand(hand: Hand) -> None:

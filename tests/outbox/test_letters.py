@@ -76,10 +76,11 @@ async def test_letters_are_found_by_number(hand: Hand) -> None:
 async def test_letters_are_turned_over_page_by_page(hand: Hand, wanted: Letters, names: str) -> None:
     await five(hand)
     pages, after = [], 0
-    while page := await hand.outbox.archive.letters(wanted, after=after, limit=2):
+    for _ in range(4):
+        page = await hand.outbox.archive.letters(wanted, after=after, limit=2)
         pages.append("".join(map(name_of, page)))
-        after = page[-1].seq
-    assert pages == [names[start : start + 2] for start in range(0, len(names), 2)]
+        after = page[-1].seq if page else after
+    assert pages == [names[start : start + 2] for start in range(0, 8, 2)]
 
 
 async def test_letters_are_in_the_order_of_their_acceptance(hand: Hand) -> None:

@@ -140,6 +140,13 @@ async def test_an_entry_is_told_of_after_a_crash_as_before(hand: Hand) -> None:
     assert after == [before[0], *lived_on]
 
 
+async def test_what_is_gone_is_told_of_as_it_was_last(hand: Hand) -> None:
+    (seq,) = await hand.bury(operation("a", "ann", kind="event"))
+    await hand.outbox.archive.edit(seq, operation("a", "ann", kind="identify"))
+    await hand.outbox.archive.purge(these(seq))
+    assert ((await hand.known(seq)).kind, await hand.story(seq)) == ("identify", ["dead", "edited", "purged"])
+
+
 # Requests
 
 
