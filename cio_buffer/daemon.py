@@ -32,6 +32,7 @@ from cio_buffer.ingest.intake import Intake
 from cio_buffer.ingest.repeats import Repeats
 from cio_buffer.ingest.routes import TrackRoutes
 from cio_buffer.ingest.track_v1 import Mapping
+from cio_buffer.outbox.backup import Upgrade
 from cio_buffer.outbox.contract import Outbox
 from cio_buffer.outbox.sqlite import SqliteOutbox
 from cio_buffer.passthrough import APP_ROOT, MAIL_UNKNOWN, AppRoutes, Passthrough
@@ -49,7 +50,13 @@ with the backlog."""
 
 REGION_UNKNOWN = "the region is not known; nothing was changed by asking"
 V1_WINDOW_MAX = 100
+BALLAST_SHARE = 8
+"""A small outbox has a small ballast: an eighth of `outbox.bytes_max` at most."""
+
 REQUEST_GRACE_S = 5.0
+BACKED_UP_HINT = "to go back to the older version, put it in the store's place; what came since is not in it"
+NOT_BACKED_UP_HINT = "everything is in the new format now; the older version cannot open it"
+NEXT_START_HINT = "nothing is lost; the next start takes up from here"
 AT_ONCE_S = 0.02  # for aiohttp 0 is "however long it takes"
 ADMIN_CONNECTIONS_MAX = 32
 
@@ -64,6 +71,7 @@ async def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT; a second one ends the last effort at once. SIGHUP: see `reload.py`.
 
+    One that comes while the rooms are still opening, which may have to migrate a large store, ends that.
     Raises StoreHeld or StoreUnusable, or OSError where a socket cannot be opened.
     """
     stop, stop_now, reload_asked = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -75,7 +83,7 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
-    rooms = daemon(
+    building = daemon(
         config,
         load_again=load_again,
         reload_asked=reload_asked,
@@ -84,12 +92,27 @@ async def run(
         logger=logger,
         stop_now=stop_now,
     )
-    async with rooms as draining:
-        stopping = asyncio.ensure_future(stop.wait())
-        await asyncio.wait({stopping, draining}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if draining.done():
+    async with AsyncExitStack() as rooms:
+        opening = asyncio.ensure_future(rooms.enter_async_context(building))
+        if not await ends_before(stop, opening):
+            logger.info(log.DAEMON_STOPPING)
+            opening.cancel()
+            await asyncio.wait({opening})
+        if opening.cancelled():
+            return
+        draining = opening.result()
+        if await ends_before(stop, draining):
             draining.result()  # it ends by itself only by an error that no rule foresees
+
+
+async def ends_before(stop: asyncio.Event, task: "asyncio.Task[Any]") -> bool:
+    """Wait until `task` has ended, or for `stop`; says whether it has ended."""
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({stopping, task}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+    return task.done()
 
 
 @asynccontextmanager
@@ -166,12 +189,28 @@ async def open_outbox(config: Config, clock: Clock, logger: FilteringBoundLogger
         clock=clock,
         bytes_max=config.outbox.bytes_max,
         disk_free_min_bytes=config.outbox.disk_free_min_bytes,
+        ballast_bytes=min(config.outbox.ballast_bytes, config.outbox.bytes_max // BALLAST_SHARE),
         keeps_log=keeping(config.outbox).log_for_s > 0,
     )
-    await outbox.open()
+    try:
+        await outbox.open()
+    except asyncio.CancelledError:
+        logger.info(log.DAEMON_STOPPED, store="not opened yet", hint=NEXT_START_HINT)
+        raise
+    tell_upgrade(outbox.upgrade, logger)
     event = log.STORE_MIGRATED if outbox.was_migrated else log.STORE_OPENED
     logger.info(event, path=config.outbox.path, entries=outbox.ledger().entries)
     return outbox
+
+
+def tell_upgrade(upgrade: Upgrade | None, logger: FilteringBoundLogger) -> None:
+    """Where the store is as an older version of us can still open it, or why nowhere."""
+    if upgrade and upgrade.backup:
+        logger.info(log.STORE_BACKED_UP, path=str(upgrade.backup), format=upgrade.format_before, hint=BACKED_UP_HINT)
+    elif upgrade and upgrade.no_backup:
+        logger.warning(
+            log.STORE_NOT_BACKED_UP, format=upgrade.format_before, reason=upgrade.no_backup, hint=NOT_BACKED_UP_HINT
+        )
 
 
 async def close_outbox(outbox: Outbox, logger: FilteringBoundLogger) -> None:

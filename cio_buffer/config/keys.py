@@ -118,6 +118,7 @@ class Outbox(Section, frozen=True, kw_only=True):
     path: Path = "/var/lib/cio-buffer/outbox.db"
     bytes_max: Annotated[int, Meta(ge=BYTES_MIN, le=INT64_MAX)] = 4_294_967_296
     disk_free_min_bytes: Size = 268_435_456
+    ballast_bytes: Size = 67_108_864
     keep_log_for_s: Age = DAY_S
     keep_log_bytes: Size = 268_435_456
     keep_dead_for_s: Annotated[float, Meta(gt=0, le=3_650 * DAY_S)] = 30 * DAY_S

@@ -166,7 +166,7 @@ class Drain:
         self._wake.set()
 
     def _start_over(self) -> None:
-        """Somebody else drains now. What is under way may still arrive, which makes repeats, never a wrong order."""
+        """Somebody else drains now, or the store is another one. What is under way may still arrive: see `_claim`."""
         self._lease = None
         self._window = Window(self._limits.window)
         self.in_flight_entries = self.in_flight_parked = self._batches_in_flight = 0
@@ -174,6 +174,8 @@ class Drain:
 
     async def _claim(self) -> None:
         if self._lease is None:
+            if self._flights:
+                return  # of a lease that was lost: what is claimed anew must not leave beside it
             self._lease = await self._outbox.acquire(now_ms=self._now_ms(), wait_max_ms=self._retry.wait_max_ms)
             self._next_request = max(self._next_request, self._lease.first_request)
             self.pacing.recall(self._outbox.learnt())

@@ -63,7 +63,7 @@ class Replayed(Struct, frozen=True):
 
 
 Place = Literal["main", "parked", "dead", "gone"]
-What = Literal["sent", "replayed", "edited", "purged", "evicted", "forgotten", "stopped", "started"]
+What = Literal["sent", "replayed", "edited", "purged", "evicted", "forgotten", "salvaged", "stopped", "started"]
 
 
 class Happening(Struct, frozen=True, kw_only=True):

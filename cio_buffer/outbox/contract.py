@@ -7,7 +7,7 @@ them in that order, or are *parked*: moved aside with everything behind them in 
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -50,10 +50,11 @@ class Claim(Struct, frozen=True, kw_only=True):
 class Ledger(Struct, frozen=True, kw_only=True):
     """Counts since the store was made, and what it holds now, as of one commit.
 
-    accepted + replayed = delivered + dead_lettered + purged + waiting + parked
+    accepted + replayed + salvaged = delivered + dead_lettered + purged + waiting + parked
     dead_lettered = replayed + dead_purged + dead_evicted + dead
 
     `purged`: erased while it waited. `dead_purged`: dead letters that a person threw away, `dead_evicted`: their quota.
+    `salvaged`: taken over from a damaged store; of these a dead letter counts as dead lettered too.
     """
 
     accepted: int = 0
@@ -65,11 +66,12 @@ class Ledger(Struct, frozen=True, kw_only=True):
     dead: int = 0
     dead_purged: int = 0
     dead_evicted: int = 0
+    salvaged: int = 0
 
     @property
     def entries(self) -> int:
         """What is stored and not settled."""
-        return self.accepted + self.replayed - self.delivered - self.dead_lettered - self.purged
+        return self.accepted + self.replayed + self.salvaged - self.delivered - self.dead_lettered - self.purged
 
 
 class Sizes(Struct, frozen=True, kw_only=True):
@@ -81,11 +83,37 @@ class Sizes(Struct, frozen=True, kw_only=True):
 
 
 class Condition(Struct, frozen=True, kw_only=True):
-    """How the store is. `refusing` is "", "outbox_full", "disk_low" or "store_unwritable"."""
+    """How the store is. `refusing` is "", "outbox_full", "disk_low" or "store_unwritable".
+
+    `bytes_used` counts what is stored, what is on its way into the file, and what was set aside. `errors`: by what the
+    store was doing ("commit", "checkpoint", "read"), since the start. `is_salvaging`: nothing leaves until it is over.
+    """
 
     refusing: str
     bytes_used: int
     bytes_max: int
+    errors: dict[str, int] = {}
+    is_salvaging: bool = False
+
+
+class SetAside(Struct, frozen=True, kw_only=True):
+    """A damaged store that was set aside. It is kept, with all that is in it, until a person removes it.
+
+    `name` is when that was, UTC. `state`: "waiting" to be salvaged, "salvaging", "over", or "failed" (`why`: then what
+    was not saved stays in it). `saved` and `dead_saved`: entries that waited, and dead letters, that are back. `lost`
+    and `dead_lost`: those that are not; None where it is not known how many there were. Any of what was saved may have
+    been delivered before, and then is delivered again under the same ids.
+    """
+
+    name: str
+    path: str
+    bytes: int
+    state: Literal["waiting", "salvaging", "over", "failed"]
+    why: str = ""
+    saved: int = 0
+    dead_saved: int = 0
+    lost: int | None = None
+    dead_lost: int | None = None
 
 
 class Lease(Protocol):
@@ -201,6 +229,17 @@ class Outbox(Protocol):
 
     def condition(self) -> Condition:
         """Whether an append made now would be taken."""
+        ...
+
+    def set_aside(self) -> Sequence[SetAside]:
+        """The damaged stores that are still there, oldest first. A store that cannot be damaged has none."""
+        ...
+
+    async def remove_set_aside(self, name: str) -> bool:
+        """Delete one for good; False if there is none of that name, or it has not been salvaged yet.
+
+        Raises OutboxUnavailable where it cannot be deleted.
+        """
         ...
 
     async def oldest_at_ms(self) -> int | None:

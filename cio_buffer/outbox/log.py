@@ -7,7 +7,7 @@ a gigabyte a second.
 
 import sqlite3
 import struct
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
 
 import msgspec
@@ -16,7 +16,7 @@ from msgspec import Struct
 from cio_buffer.outbox.archive import What
 from cio_buffer.outbox.entry import Entry, Fate, Report
 from cio_buffer.outbox.letters import Leftover
-from cio_buffer.outbox.trail import NO_MARK, TRAIL_BYTES, Trail, pack_trail, unpack_trail
+from cio_buffer.outbox.trail import LANES_MAX, NO_MARK, TRAIL_BYTES, Trail, pack_trail, unpack_trail
 
 SPAN_MAX = 4_095
 """Lines whose numbers lie so close together are found by their lowest number. With 65,535, a look-up among a million
@@ -116,6 +116,17 @@ def line_about(what: What, at_ms: int, letters: Sequence[Leftover]) -> tuple[Lin
         trails=b"".join([letter.trail or trail_of_old(letter) for letter in letters]),
     )
     return line, b"".join([letter.lanes for letter in letters])
+
+
+def in_lines(found: Sequence[Leftover]) -> Iterator[Sequence[Leftover]]:
+    """What goes in one line of the log each: whoever touches more lanes than a trail can count has one to itself."""
+    start = 0
+    for end, letter in enumerate(found):
+        if len(letter.lanes) >= 8 * LANES_MAX:
+            yield from (some for some in (found[start:end], [letter]) if some)
+            start = end + 1
+    if found[start:]:
+        yield found[start:]
 
 
 def line_of_life(what: What, at_ms: int) -> tuple[Line, bytes]:

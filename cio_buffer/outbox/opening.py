@@ -6,12 +6,17 @@ ARCHITECTURE.md, "The store".
 
 import fcntl
 import os
+import re
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from cio_buffer.errors import StoreHeld, StoreUnusable
 from cio_buffer.outbox import schema
+from cio_buffer.outbox.backup import Upgrade, prepare_upgrade
+from cio_buffer.outbox.beside import lock_of, size_of, sync_folder, wal_of
+from cio_buffer.outbox.damaged import Damaged, is_damage
 
 NETWORK_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs", "afs"}
 
@@ -36,6 +41,8 @@ SETTINGS = {
     "secure_delete": 1,  # keeps personal data out of free pages
 }
 
+MARK_BYTES_MAX = 64
+
 Connect = Callable[[str], sqlite3.Connection]
 
 
@@ -45,11 +52,15 @@ def connect(path: str) -> sqlite3.Connection:
 
 
 class StoreLock:
-    """One process owns the store. The lock is on a file beside it and goes with the process, however that ends."""
+    """One process owns the store. The lock is on a file beside it and goes with the process, however that ends.
+
+    It says which format was written here last: `format`, None where nothing was. By that a store of ours whose first
+    bytes are damaged is told from a file that never was ours.
+    """
 
     def __init__(self, store: Path) -> None:
         """Raises StoreHeld if another process has it, StoreUnusable if the file cannot be made."""
-        lock = store.with_name(store.name + ".lock")
+        lock = lock_of(store)
         try:
             self._fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as problem:
@@ -62,9 +73,25 @@ class StoreLock:
         except OSError as problem:
             os.close(self._fd)
             raise StoreUnusable(f"cannot lock {store}: {problem.strerror}") from None
+        self._folder = store.parent
+        self.format = read_mark(os.pread(self._fd, MARK_BYTES_MAX, 0))
+
+    def mark(self) -> None:
+        """The store is open: from now on a file there that looks like none of ours is damaged."""
+        if self.format != schema.VERSION:
+            with suppress(OSError):  # then the next start has to do with the file's own first bytes
+                os.pwrite(self._fd, f"cio_buffer outbox, format {schema.VERSION}\n".encode(), 0)
+                os.fsync(self._fd)
+                sync_folder(self._folder)
 
     def release(self) -> None:
         os.close(self._fd)
+
+
+def read_mark(text: bytes) -> int | None:
+    """The format that a lock file tells of."""
+    found = re.match(rb"cio_buffer outbox, format (\d{1,4})\n", text)
+    return int(found[1]) if found else None
 
 
 def prepare_folder(store: Path) -> None:
@@ -92,37 +119,94 @@ def filesystem_of(folder: Path, mountinfo: Path = Path("/proc/self/mountinfo")) 
     return next((mounts[str(place)] for place in (here, *here.parents) if str(place) in mounts), "")
 
 
-def open_store(path: Path, connect: Connect = connect) -> tuple[sqlite3.Connection, bool]:
+def open_store(
+    path: Path,
+    connect: Connect = connect,
+    *,
+    known_format: int | None = None,
+    keep_free_bytes: int = 0,
+    on_upgrade: Callable[[Upgrade], None] = lambda _: None,
+) -> tuple[sqlite3.Connection, bool]:
     """Open the file for the one thread that writes it; returns the connection and whether it was migrated.
 
-    Raises StoreUnusable where the file is not ours, is newer than we are, is damaged, or cannot be written.
+    `known_format`: what was written here before, as the lock has it. `keep_free_bytes`: a backup leaves as much of the
+    disk. `on_upgrade` is told what is about to be migrated, once there is a backup of it, or none. Raises Damaged where
+    the file is ours and makes no sense, StoreUnusable where it is not ours, is newer than we are, or cannot be written.
     """
+    if path.exists() and not size_of(path) and (known_format is not None or size_of(wal_of(path))):
+        raise Damaged("there is nothing in it any more")  # SQLite would begin anew, and delete the WAL
     umask = os.umask(0o077)
     try:
         connection = connect(str(path))
         try:
-            check_ours(connection, path)
+            check_ours(connection, path, known_format)
             apply_settings(connection)
             empty_wal(connection)
-            return connection, schema.migrate(connection)
+            if upgrade := prepare_upgrade(connection, path, keep_free_bytes=keep_free_bytes):
+                on_upgrade(upgrade)
+            was_migrated = schema.migrate(connection)
+            if not schema.is_whole(connection):
+                raise Damaged("its tables are not as they were made")
+            return connection, was_migrated
         except BaseException:
-            connection.close()
+            close_untouched(connection, path)
             raise
     except sqlite3.Error as problem:
         name = getattr(problem, "sqlite_errorname", type(problem).__name__)
+        if is_damage(problem) and (known_format is not None or is_ours_by_header(path)):
+            raise Damaged(f"{problem} ({name})") from None
         raise StoreUnusable(f"cannot open {path}: {problem} ({name})") from None
     finally:
         os.umask(umask)
 
 
-def check_ours(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse a foreign or a newer file before anything of it is touched."""
+def close_untouched(connection: sqlite3.Connection, path: Path) -> None:
+    """Close it, and leave its WAL alone: when the last connection closes, SQLite copies it into the file and drops it.
+
+    What is not ours to open is not ours to change, and what is damaged is set aside as it was found. The last one here
+    is read-only, and cannot.
+    """
+    with suppress(sqlite3.Error):
+        last = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        try:
+            last.execute("BEGIN")
+            last.execute("PRAGMA schema_version").fetchone()  # has it hold the file, if that can be read at all
+            connection.close()
+        finally:
+            last.close()
+    connection.close()
+
+
+def check_ours(connection: sqlite3.Connection, path: Path, known_format: int | None = None) -> None:
+    """Refuse a foreign or a newer file before anything of it is touched.
+
+    Raises Damaged where one of ours was written here before, and no newer one.
+    """
     application_id, version = (int(pragma(connection, name)) for name in ("application_id", "user_version"))
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if application_id != schema.APPLICATION_ID and (tables or application_id):
+    is_foreign = application_id != schema.APPLICATION_ID and bool(tables or application_id)
+    if known_format is not None and known_format <= schema.VERSION and (is_foreign or version > schema.VERSION):
+        raise Damaged("its first page is not as we wrote it")
+    is_ours = application_id == schema.APPLICATION_ID or known_format is not None
+    if is_ours and not tables and int(pragma(connection, "page_count")) > 1:
+        raise Damaged("its tables are gone")
+    if is_foreign:
         raise StoreUnusable(f"{path} is a SQLite file, but not one of ours")
-    if int(version) > schema.VERSION:
+    if version > schema.VERSION:
         raise StoreUnusable(f"{path} was written by a newer cio_buffer (format {version}, we know {schema.VERSION})")
+
+
+def is_ours_by_header(path: Path) -> bool:
+    """Whether a file that SQLite cannot read was ours, by its first bytes.
+
+    To be called only while nothing of this process has it open: closing a descriptor drops SQLite's locks.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(100)
+    except OSError:
+        return False
+    return head[:15] == b"SQLite format 3" and head[68:72] == schema.APPLICATION_ID.to_bytes(4)
 
 
 def apply_settings(connection: sqlite3.Connection) -> None:

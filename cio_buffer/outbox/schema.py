@@ -5,14 +5,35 @@ transaction of its own.
 """
 
 import sqlite3
+from collections.abc import Callable
+from functools import cache, wraps
+from itertools import count
 
 from cio_buffer.outbox.lean import Database, Migrations
 
 APPLICATION_ID = 0x63696F62  # "ciob"
-VERSION = 4
+VERSION = 5
 """Raised with every migration: an older version of ours must not open a newer file."""
 
 migrations = Migrations("cio_buffer")
+versions = count(1)
+
+
+def migration(change: Callable[[Database], None]) -> None:
+    """Register it as the next one.
+
+    The file's version is raised in the same transaction: what is left by a crash between two of them is a whole store
+    of a version that was, and says which.
+    """
+    version = next(versions)
+
+    @wraps(change)
+    def apply(db: Database) -> None:
+        change(db)
+        db.execute(f"PRAGMA user_version = {version}")
+
+    migrations(name=change.__name__)(apply)
+
 
 ENTRY_COLUMNS = """
     seq            INTEGER PRIMARY KEY,  -- order of acceptance; assigned by us, never used twice
@@ -29,7 +50,7 @@ ENTRY_COLUMNS = """
 """
 
 
-@migrations()
+@migration
 def create_outbox(db: Database) -> None:
     """The main lane has no second index: one by person makes each insert 10 to 25 times dearer at a million rows."""
     statements = [
@@ -59,13 +80,13 @@ def create_outbox(db: Database) -> None:
         db.execute(statement)
 
 
-@migrations()
+@migration
 def remember_calls(db: Database) -> None:
     """Calls whose answers may be lost: in the ledger's row, which each commit writes anyway."""
     db.execute("ALTER TABLE ledger ADD COLUMN unanswered BLOB NOT NULL DEFAULT x''")
 
 
-@migrations()
+@migration
 def outlast_bad_days(db: Database) -> None:
     """How often an entry was held, why Customer.io refused it, and what we have learnt of Customer.io."""
     db.execute("ALTER TABLE parked ADD COLUMN holds INTEGER NOT NULL DEFAULT 0")
@@ -74,7 +95,7 @@ def outlast_bad_days(db: Database) -> None:
     db.execute("ALTER TABLE ledger ADD COLUMN learnt BLOB NOT NULL DEFAULT x''")
 
 
-@migrations()
+@migration
 def account_for_every_entry(db: Database) -> None:
     """The delivery log; what an entry leaves in it; dead letters under the number of their acceptance."""
     for table in ("event", "parked", "dead"):
@@ -125,12 +146,49 @@ def account_for_every_entry(db: Database) -> None:
         db.execute(statement)
 
 
+@migration
+def outlast_damage(db: Database) -> None:
+    """What was taken over from a damaged store is counted: it came in, but nobody's call brought it."""
+    db.execute("ALTER TABLE ledger ADD COLUMN salvaged INTEGER NOT NULL DEFAULT 0")
+    db.execute(
+        """CREATE TABLE salvage (
+            name       TEXT PRIMARY KEY,  -- of the folder that it was taken from
+            saved      INTEGER NOT NULL,  -- entries that waited
+            dead_saved INTEGER NOT NULL) STRICT, WITHOUT ROWID"""
+    )
+
+
+def is_whole(connection: sqlite3.Connection) -> bool:
+    """Whether every table and index is as a new store of today has it. What else there is, is not ours to judge."""
+    return not made_anew() - described(connection)
+
+
+@cache
+def made_anew() -> frozenset[tuple[str, str]]:
+    """What a new store has: 3 ms."""
+    db = Database(memory=True, execute_plugins=False)
+    migrations.apply(db)
+    return frozenset(described(db.conn))
+
+
+def described(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+    """Each table and index by its name, and the statement that made it."""
+    rows = connection.execute(
+        "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE '\\_%' ESCAPE '\\'"
+    )
+    return {(name, sql) for name, sql in rows}
+
+
+def format_of(connection: sqlite3.Connection) -> int:
+    """Which version's tables a file of ours has; 0 if it has none."""
+    return VERSION - len(migrations.pending(Database(connection, execute_plugins=False)))
+
+
 def migrate(connection: sqlite3.Connection) -> bool:
     """Bring the schema up to date; True if anything had to be done."""
-    db = Database(connection, execute_plugins=False)
-    pending = bool(migrations.pending(db))
-    if pending:
-        migrations.apply(db)
-    if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:  # not `pending`: a crash may come between
+    is_outdated = format_of(connection) < VERSION
+    if is_outdated:
+        migrations.apply(Database(connection, execute_plugins=False))
+    if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:  # versions 1 to 4 raised it afterwards
         connection.execute(f"PRAGMA user_version = {VERSION}")
-    return pending
+    return is_outdated

@@ -26,7 +26,6 @@ from cio_buffer.outbox.entry import NewEntry
 from cio_buffer.outbox.letters import Leftover, lanes_of, only
 from cio_buffer.outbox.overtaken import changes_state, overtaken
 from cio_buffer.outbox.store import Store
-from cio_buffer.outbox.trail import LANES_MAX
 
 PAGE = 20_000
 """How many dead letters a bulk change looks at together; it reads the log once for each page."""
@@ -178,7 +177,7 @@ class SqliteArchive:
         def revive(db: sqlite3.Connection, seqs: Sequence[int]) -> int:
             found = letters.leftovers(db, only(seqs))
             go = [one for one in found if not (changes_state(one.kind) and newcomers.intersection(lanes_of(one)))]
-            for some in in_lines(go):
+            for some in log.in_lines(go):
                 self._store.revive(db, some)
             return len(go)
 
@@ -190,7 +189,7 @@ class SqliteArchive:
     async def _throw_away(self, page: Sequence[Leftover]) -> int:
         def throw_away(db: sqlite3.Connection, seqs: Sequence[int]) -> int:
             found = letters.leftovers(db, only(seqs))
-            for some in in_lines(found):
+            for some in log.in_lines(found):
                 self._store.throw_away(db, some, "purged")
             return len(found)
 
@@ -246,7 +245,7 @@ class SqliteArchive:
             elif excess > 0:
                 surplus.append(letter)
             excess -= letter.bytes + LETTER_BYTES
-        for some in in_lines([*old, *surplus]):
+        for some in log.in_lines([*old, *surplus]):
             self._store.throw_away(db, some, "evicted")
         return len(old), len(surplus)
 
@@ -295,14 +294,3 @@ def light_chunks(page: Sequence[Leftover]) -> Iterator[Sequence[int]]:
         size += letter.bytes
     if chunk:
         yield chunk
-
-
-def in_lines(found: Sequence[Leftover]) -> Iterator[Sequence[Leftover]]:
-    """What goes in one line of the log each: whoever touches more lanes than a trail can count has one to itself."""
-    start = 0
-    for end, letter in enumerate(found):
-        if len(letter.lanes) >= 8 * LANES_MAX:
-            yield from (some for some in (found[start:end], [letter]) if some)
-            start = end + 1
-    if found[start:]:
-        yield found[start:]

@@ -1,7 +1,6 @@
-"""The SQLite file as its one thread sees it: numbering, the ledger, the WAL's length, room."""
+"""The SQLite file as its one thread sees it: numbering, the ledger, and what becomes of a file that is damaged."""
 
 import math
-import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,22 +8,25 @@ from pathlib import Path
 
 from cio_buffer.clock import Clock
 from cio_buffer.errors import StoreUnusable
-from cio_buffer.outbox import letters, log, tables
+from cio_buffer.outbox import letters, log, quarantine, tables
 from cio_buffer.outbox.archive import What
+from cio_buffer.outbox.backup import throw_away_expired
 from cio_buffer.outbox.contract import Ledger, Sizes
+from cio_buffer.outbox.damaged import Damaged, is_damage
 from cio_buffer.outbox.entry import ANSWER_KEPT_S, AppCall, NewEntry, Report, pack_calls, unpack_calls, unpack_lanes
+from cio_buffer.outbox.file import CHECKPOINT_BYTES, StoreFile
 from cio_buffer.outbox.letters import Leftover
 from cio_buffer.outbox.log import NEVER_MS, Line
-from cio_buffer.outbox.opening import WAL_BYTES_KEPT, Connect, open_store, pragma
+from cio_buffer.outbox.opening import Connect
+from cio_buffer.outbox.quarantine import Before
+from cio_buffer.outbox.salvage import remains
+from cio_buffer.outbox.space import PAGE_BYTES, Space
 
 SEQS_RESERVED = 1_000_000
 """How many numbers are promised at a time never to be used twice: one more page written per million entries."""
 
-CHECKPOINT_BYTES = WAL_BYTES_KEPT
-"""How long the WAL may get. A checkpoint of so much stalls the writer 8 to 13 ms; more makes a start after a crash
-slower."""
-
 SECONDS_BETWEEN_LOOKS = 1.0
+BACKUPS_SEEN_EVERY_S = 3_600.0
 
 CALLS_MAX = 20_000
 """How many unanswered calls are stored at most: 240 KB in each commit, while thousands hang up on us."""
@@ -40,19 +42,20 @@ class Store:
         clock: Clock,
         bytes_max: int,
         disk_free_min_bytes: int,
+        ballast_bytes: int = 0,
         keeps_log: bool = True,
         connect: Connect,
     ) -> None:
         self.path = path
+        space = Space(path, bytes_max=bytes_max, disk_free_min_bytes=disk_free_min_bytes, ballast_bytes=ballast_bytes)
+        self.file = StoreFile(path, clock=clock, connect=connect, space=space)
+        self.generation = 0  # how many stores were set aside since the start
         self.keeps_log = keeps_log
         self.store_id = b""
         self.newcomers: set[int] | None = None  # the lanes of what comes in, while somebody wants to know
         self._clock = clock
-        self._connect = connect
-        self._bytes_max, self._disk_free_min_bytes = bytes_max, disk_free_min_bytes
-        self._wal = path.with_name(path.name + "-wal")
-        self._checkpoint_at = CHECKPOINT_BYTES
-        self._looked_at = -math.inf
+        self._bytes_max = bytes_max
+        self._looked_at = self._backups_seen_at = -math.inf
         self.counts: dict[str, int] = {}
         self.next_seq = 1
         self.committed: dict[str, int] = {}
@@ -62,32 +65,121 @@ class Store:
         self.calls_before: list[AppCall] = []
         self.learnt = self._learnt_committed = b""
         self._has_begun = False
-        self.bytes_used = 0
-        self.no_room = ""
-        self.was_migrated = False
+        self._is_known = False  # whether `committed` tells of the file that is there
 
-    def open(self) -> sqlite3.Connection:
-        """Raises StoreUnusable where the file cannot be ours."""
-        db, self.was_migrated = open_store(self.path, self._connect)
+    @property
+    def db(self) -> sqlite3.Connection:
+        """Raises StoreUnusable while the file could not be opened again."""
+        return self.file.db
+
+    def open(self, known_format: int | None = None) -> sqlite3.Connection:
+        """Have the file open; one that is damaged is set aside, and another begun.
+
+        `known_format`: what was written here before. Raises StoreUnusable where the file cannot be ours.
+        """
+        self.file.known_format = known_format
+        self.file.space.fit_ballast()
+        try:
+            quarantine.finish(self.path, self._clock.now())
+        except OSError as problem:
+            raise StoreUnusable(f"cannot set aside what is left of {self.path}: {problem.strerror}") from None
+        try:
+            self._open_twice()
+        except Damaged as damage:
+            self.set_aside(str(damage))
+        return self.db
+
+    def _open_twice(self) -> None:
+        """What looks damaged is looked at again before anything is made of it."""
+        try:
+            self.reopen()
+        except Damaged:
+            self.reopen()
+
+    def reopen(self) -> None:
+        """Open it, anew if it was open. Raises Damaged, or StoreUnusable."""
+        self.file.close()
+        db = self.file.open()
         try:
             self._begin(db)
         except (OSError, sqlite3.Error) as problem:
-            db.close()
+            self.file.close()
+            if is_damage(problem):
+                raise Damaged(str(problem)) from None
             raise StoreUnusable(f"cannot read {self.path}: {problem}") from None
-        return db
+        except BaseException:
+            self.file.close()
+            raise
+
+    def set_aside(self, why: str) -> None:
+        """Move the damaged file out of the way and begin another. Raises StoreUnusable where that cannot be done."""
+        self.file.close()
+        self.file.set_aside(self._before(why))
+        self.generation += 1
+        self._is_known = False
+        self.reopen()
+
+    def _before(self, why: str) -> Before:
+        """What is known of the file: of one that was in use, all that matters."""
+        floor = int(self._clock.now() * 1_000_000)  # above what any store began with, for want of something better
+        if self._is_known:
+            return Before(
+                why=why,
+                store_id=self.store_id.hex(),
+                highest_seq=max(self.next_seq, self.counts["seq_reserved"], floor),
+                last_request=self.counts["last_request"],
+                waiting=ledger_of(self.committed).entries,
+                dead=self.committed["dead"],
+            )
+        found = remains(self.path)
+        counts = found.counts
+        return Before(
+            why=why,
+            store_id=found.store_id.hex(),
+            highest_seq=max(found.highest_seq, floor),
+            last_request=counts["last_request"] if counts else 0,
+            waiting=ledger_of(counts).entries if counts else None,
+            dead=counts["dead"] if counts else None,
+        )
 
     def _begin(self, db: sqlite3.Connection) -> None:
+        if heirlooms := [quarantine.before(folder) for folder in quarantine.unfinished(self.path)]:
+            self._inherit(db, heirlooms)
         self.counts = tables.load_counts(db)
         self.committed = dict(self.counts)
-        self.calls = self._recent(unpack_calls(tables.load_unanswered(db)))
-        self.committed_calls, self.calls_before = self.calls, self.calls
-        self.learnt = self._learnt_committed = tables.load_learnt(db)
+        if not self._is_known and not self.generation:
+            self.calls = self._recent(unpack_calls(tables.load_unanswered(db)))
+            self.committed_calls, self.calls_before = self.calls, self.calls
+            self.learnt = self._learnt_committed = tables.load_learnt(db)
         self.store_id = tables.load_store_id(db)
         self.committed_seq = max(self.counts["seq_reserved"], tables.highest_seq(db))
         self.next_seq = self.committed_seq + 1
+        self._is_known = True
         # The second line of defence, far behind the quota: parking and dying need pages too, and must not fail for it.
-        db.execute(f"PRAGMA max_page_count = {(2 * self._bytes_max + CHECKPOINT_BYTES) // 4096}").fetchall()
-        self._look_at_room(db)
+        pages_max = (2 * self._bytes_max + CHECKPOINT_BYTES) // PAGE_BYTES
+        db.execute(f"PRAGMA max_page_count = {pages_max}").fetchall()
+        self._looked_at = self._clock.monotonic()
+        self.file.space.look(db)
+
+    def _inherit(self, db: sqlite3.Connection, heirlooms: Sequence[Before]) -> None:
+        """A store that follows a damaged one keeps its name, so that receipts stay good, and numbers above its.
+
+        Its log has a hole before it, and it is not to be handed out before that is written.
+        """
+        counts = tables.load_counts(db)
+        if any(counts[name] for name in ("accepted", "salvaged")):
+            return
+        store_id = next((one.store_id for one in reversed(heirlooms) if one.store_id), "")
+        floor = max(one.highest_seq or int(self._clock.now() * 1_000_000) for one in heirlooms)
+        last_request = max(one.last_request for one in heirlooms)
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            tables.inherit(db, bytes.fromhex(store_id), seq=floor, request=last_request, log_since_ms=self.now_ms())
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
 
     def insert(
         self, db: sqlite3.Connection, appends: Sequence[Sequence[NewEntry]], calls: Sequence[AppCall] = ()
@@ -188,21 +280,53 @@ class Store:
         self.committed, self.committed_calls = dict(self.counts), self.calls
         self.committed_seq, self._learnt_committed = self.next_seq - 1, self._learnt_saving
         with suppress(OSError):  # it is committed, whatever befalls the housekeeping
-            if size_of(self._wal) > self._checkpoint_at:
-                self._checkpoint(db)
+            self.file.checkpoint_if_due()
 
-    def look_at_room(self, db: sqlite3.Connection) -> None:
+    def probe(self) -> None:
+        """After a failure: a commit of nothing, on the connection that failed, and then a checkpoint.
+
+        The next commit overwrites the frames that a failed sync may have lost; whoever starts anew would trust them.
+        Raises what went wrong.
+        """
+        if not self.file.is_open:
+            self._open_twice()
+        db = self.db
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            self.before_commit(db)
+            db.execute("COMMIT")
+        except BaseException:
+            self.after_rollback()
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        self.after_commit(db)
+        self.file.checkpoint()
+
+    def look_at_room(self) -> None:
         """See whether appends may be taken, if that was not done just now. Where it cannot be seen, nothing changes."""
         if self._clock.monotonic() - self._looked_at >= SECONDS_BETWEEN_LOOKS:
-            with suppress(OSError, sqlite3.Error):
-                self._look_at_room(db)
+            self._looked_at = self._clock.monotonic()
+            with suppress(OSError, sqlite3.Error, StoreUnusable):
+                self.file.care()
+            self._throw_away_backups()
+
+    def _throw_away_backups(self) -> None:
+        """Once an hour, of those whose time is over."""
+        if self._clock.monotonic() - self._backups_seen_at >= BACKUPS_SEEN_EVERY_S:
+            self._backups_seen_at = self._clock.monotonic()
+            with suppress(OSError):
+                throw_away_expired(self.path, self._clock.now())
 
     def after_rollback(self) -> None:
         """Forget what was counted. Numbers that were given out stay unused; what was learnt awaits the next commit."""
         self.counts, self.calls = dict(self.committed), self.committed_calls
 
-    def close(self, db: sqlite3.Connection) -> None:
+    def close(self) -> None:
         """Write down that we end and what was learnt, empty the WAL if nobody reads it, and let go."""
+        if not self.file.is_open:
+            return
+        db = self.db
         try:
             db.execute("PRAGMA busy_timeout = 0").fetchall()
             self._say_goodbye(db)
@@ -210,7 +334,7 @@ class Store:
         except sqlite3.Error:
             pass  # the WAL keeps it all; the next start empties it
         finally:
-            db.close()
+            self.file.close()
 
     def _say_goodbye(self, db: sqlite3.Connection) -> None:
         """One last commit, if it has something to say. It is no promise, so nobody hears where that fails."""
@@ -231,29 +355,6 @@ class Store:
         oldest = int(self._clock.now()) - ANSWER_KEPT_S
         return [call for call in calls[-CALLS_MAX:] if not call.is_answered and call.at_s > oldest]
 
-    def _checkpoint(self, db: sqlite3.Connection) -> None:
-        """Copy the WAL into the file, on this connection only: with two, the WAL grows without end.
-
-        If it was copied whole, the next commit cuts it to WAL_BYTES_KEPT and begins it anew, so its size tells how
-        long it is. If not, because somebody reads it or the disk fails, commits go on and it is tried again later.
-        """
-        try:
-            _, pages, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.Error:
-            pages, copied = 1, 0
-        self._checkpoint_at = CHECKPOINT_BYTES if pages == copied else size_of(self._wal) + CHECKPOINT_BYTES // 2
-
-    def _look_at_room(self, db: sqlite3.Connection) -> None:
-        """Work out what is used and free. `stat`, never `open`: closing a descriptor would drop SQLite's locks."""
-        self._looked_at = self._clock.monotonic()
-        pages, free = int(pragma(db, "page_count")), int(pragma(db, "freelist_count"))
-        self.bytes_used = (pages - free) * 4096 + size_of(self._wal)
-        disk = os.statvfs(self.path.parent)
-        if disk.f_bavail * disk.f_frsize < self._disk_free_min_bytes:
-            self.no_room = "disk_low"
-        else:
-            self.no_room = "outbox_full" if self.bytes_used >= self._bytes_max else ""
-
 
 def ledger_of(counts: dict[str, int]) -> Ledger:
     """The ledger's row as the contract has it."""
@@ -263,11 +364,3 @@ def ledger_of(counts: dict[str, int]) -> Ledger:
 def sizes_of(counts: dict[str, int]) -> Sizes:
     """What else is in it."""
     return Sizes(**{name: counts[name] for name in Sizes.__struct_fields__})
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, 0 if there is none."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

@@ -13,6 +13,7 @@ from operator import attrgetter
 from msgspec import structs
 
 from cio_buffer.outbox.contract import Ledger, Sizes
+from cio_buffer.outbox.damaged import Damaged
 from cio_buffer.outbox.entry import Entry, NewEntry, Parked, unpack_lanes
 
 INSERT_COLUMNS = ("seq", "lanes", "kind", "accepted_at_ms", "route", "call", "traceparent", "trail", "body")
@@ -80,22 +81,24 @@ def read_held(holds: int, held_for: str, row: Sequence[object]) -> Entry:
 
 
 def read_entry(row: Sequence[object]) -> Entry:
-    """One row of ENTRY_COLUMNS."""
+    """One row of ENTRY_COLUMNS. Raises Damaged where that is not what was written: all else takes it at its word."""
     seq, origin, lanes, kind, accepted_at_ms, replayed_at_ms, call, attempts, replays, traceparent, trail, body = row
+    if type(body) is not bytes or type(lanes) is not bytes or len(lanes) % 8 or type(accepted_at_ms) is not int:
+        raise Damaged(f"entry {seq} is not as it was written")
     return Entry(
         seq=seq,  # type: ignore[arg-type]
         first_seq=seq if origin is None else origin,  # type: ignore[arg-type]
-        packed_lanes=lanes,  # type: ignore[arg-type]
+        packed_lanes=lanes,
         trail=trail,  # type: ignore[arg-type]
-        lanes=unpack_lanes(lanes),  # type: ignore[arg-type]
+        lanes=unpack_lanes(lanes),
         kind=kind,  # type: ignore[arg-type]
-        accepted_at_ms=accepted_at_ms,  # type: ignore[arg-type]
+        accepted_at_ms=accepted_at_ms,
         tried_since_ms=replayed_at_ms or accepted_at_ms,  # type: ignore[arg-type]
         call=call,  # type: ignore[arg-type]
         attempts=attempts,  # type: ignore[arg-type]
         replays=replays,  # type: ignore[arg-type]
         traceparent=traceparent,  # type: ignore[arg-type]
-        body=body,  # type: ignore[arg-type]
+        body=body,
     )
 
 
@@ -229,6 +232,8 @@ def next_due(db: sqlite3.Connection, now_ms: int) -> int | None:
 def load_counts(db: sqlite3.Connection) -> dict[str, int]:
     """The ledger's row."""
     row = db.execute(f"SELECT {', '.join(COUNTED)} FROM ledger").fetchone()
+    if row is None or not all(type(count) is int for count in row):
+        raise Damaged("the ledger's row is not as it was written")
     return dict(zip(COUNTED, row, strict=True))
 
 
@@ -257,6 +262,15 @@ def save_counts(db: sqlite3.Connection, counts: dict[str, int], unanswered: byte
     db.execute(f"UPDATE ledger SET {names}, unanswered = ?, learnt = ?", values)
 
 
+def inherit(db: sqlite3.Connection, store_id: bytes, *, seq: int, request: int, log_since_ms: int) -> None:
+    """Begin an empty store where a damaged one ended. No `store_id`: it keeps its own."""
+    db.execute(
+        """UPDATE ledger SET store_id = CASE WHEN ? = x'' THEN store_id ELSE ? END, log_since_ms = ?,
+                             seq_reserved = max(seq_reserved, ?), last_request = max(last_request, ?)""",
+        (store_id, store_id, log_since_ms, seq, request),
+    )
+
+
 def highest_seq(db: sqlite3.Connection) -> int:
     """The highest `seq` in any table, 0 if there is none."""
     found: int = db.execute(
@@ -275,6 +289,6 @@ def oldest_at_ms(db: sqlite3.Connection) -> int | None:
     return min((head[0] for head in heads if head), default=None)
 
 
-def json_list(seqs: Iterable[int]) -> str:
+def json_list(seqs: Iterable[object]) -> str:
     """Numbers as SQLite's `json_each` reads them."""
     return "[" + ",".join(map(str, seqs)) + "]"

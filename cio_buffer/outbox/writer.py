@@ -8,20 +8,23 @@ import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 from msgspec import Struct
 
 from cio_buffer.clock import Clock
-from cio_buffer.errors import OutboxUnavailable
+from cio_buffer.errors import OutboxUnavailable, StoreUnusable
+from cio_buffer.outbox.damaged import Damaged, is_damage
 from cio_buffer.outbox.entry import AppCall, NewEntry
 from cio_buffer.outbox.store import SECONDS_BETWEEN_LOOKS, Store
 
 GROUP_JOBS_MAX = 5_000
 GROUP_BYTES_MAX = 8_388_608
 PROBE_FIRST_S, PROBE_MAX_S = 0.1, 5.0
+INTERRUPT_EVERY_S = 0.02
+"""Opening is a row of statements, and an interruption ends one."""
 
 
 class Job(Struct, eq=False, kw_only=True):
@@ -47,25 +50,37 @@ class Job(Struct, eq=False, kw_only=True):
 class Writer:
     """Runs jobs in its thread, against a `Store`."""
 
-    def __init__(self, store: Store, *, clock: Clock, on_news: Callable[[], None]) -> None:
-        """`on_news` is called in the event loop, after the results of a group that brought any."""
+    def __init__(
+        self, store: Store, *, clock: Clock, on_news: Callable[[], None], on_set_aside: Callable[[], None]
+    ) -> None:
+        """Both are called in the event loop: `on_news` after the results of a group that brought any, `on_set_aside`
+        when a damaged file has made room for a new one."""
         self._store = store
-        self._on_news = on_news
+        self._on_news, self._on_set_aside = on_news, on_set_aside
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()  # None: the last of all
         self._is_closing = False
-        self._group_began: float | None = None
         self._failures = 0
+        self._is_doubted = False
         self.queued_bytes = 0
         self._thread = threading.Thread(target=self._run, name="outbox-writer", daemon=True)
 
-    async def start(self) -> None:
+    async def start(self, known_format: int | None = None) -> None:
         """Open the store in the thread. Raises what opening raised."""
+        self._known_format = known_format
         self._thread.start()
         await self._opened
+
+    async def abandon(self) -> None:
+        """End the thread, whatever it is at: opening may have to read a long WAL, or to migrate."""
+        self._is_closing = True
+        self._jobs.put(None)
+        while self._thread.is_alive():
+            self._store.file.interrupt()
+            await asyncio.sleep(INTERRUPT_EVERY_S)
 
     def submit(self, job: Job) -> None:
         """Queue a job. To be called in the event loop."""
@@ -88,43 +103,81 @@ class Writer:
         return self._failures == 0
 
     @property
-    def busy_s(self) -> float:
-        """For how long the thread has been at its present group; 0 while it rests."""
-        began = self._group_began
-        return 0.0 if began is None else self._clock.monotonic() - began
+    def is_alive(self) -> bool:
+        """Whether the thread is there. It may have to wait for the disk: then a restart would only wait for it too."""
+        return self._thread.is_alive()
 
     # What follows runs in the thread.
 
     def _run(self) -> None:
         try:
-            db = self._store.open()
+            self._store.open(self._known_format)
         except BaseException as problem:
             self._call_in_loop(settle, self._opened, None, problem)
             return
         self._call_in_loop(settle, self._opened, None, None)
         try:
-            self._serve(db)
+            self._serve()
         finally:
             self._is_closing = True
-            self._store.close(db)
+            self._store.close()
             self._call_in_loop(settle, self._closed, None, None)
 
-    def _serve(self, db: sqlite3.Connection) -> None:
+    def _serve(self) -> None:
         waiting: deque[Job] = deque()
         is_last = False
         while not is_last:
             is_last = self._gather(waiting)
-            while waiting or self._failures:
-                self._group_began = self._clock.monotonic()
-                kept = self._do(db, next_group(waiting))
+            if self._failures:
+                self._probe()
+            while waiting:
+                group = next_group(waiting)
+                kept = self._put_off(group) if self._failures else self._do(group)
                 waiting.extendleft(reversed(kept))
                 if self._failures:
+                    waiting = deque(self._put_off(waiting))
                     break
-            self._store.look_at_room(db)
-            self._group_began = None
+            self._store.look_at_room()
         for job in waiting:
             job.error = OutboxUnavailable("the store closed before it could be written")
         self._deliver(list(waiting))
+
+    def _probe(self) -> None:
+        """See whether the disk takes anything again."""
+        try:
+            self._store.probe()
+        except Exception as problem:
+            self._failed("commit", problem)
+            if is_damage(problem):
+                self._doubt(problem)
+        else:
+            self._failures = 0
+
+    def _failed(self, doing: str, problem: Exception) -> None:
+        self._failures += 1
+        self._store.file.failed(doing, problem)
+
+    def _doubt(self, damage: Exception) -> None:
+        """Damage was met: open the file anew and look again; if that brings the same, set it aside and begin another.
+
+        Whatever was to be done is done again, by then perhaps in another store.
+        """
+        try:
+            if self._is_doubted:
+                self._set_aside(damage)
+            else:
+                self._is_doubted = True
+                self._store.reopen()
+        except Damaged as more:
+            self._doubt(more)
+        except (StoreUnusable, sqlite3.Error) as problem:
+            self._failed("open", problem)
+
+    def _set_aside(self, damage: Exception) -> None:
+        self._store.set_aside(str(damage))
+        self._is_doubted = False
+        self._failures = 0
+        self._call_in_loop(self._on_set_aside)
 
     def _gather(self, waiting: deque[Job]) -> bool:
         """Sleep until something is asked for, and add all of it to `waiting`; True if it was the last."""
@@ -141,42 +194,51 @@ class Writer:
         """How long to sleep at most: while appends are refused, until it is time to look again."""
         if self._failures:
             return min(PROBE_FIRST_S * 2.0 ** min(self._failures - 1, 10), PROBE_MAX_S)
-        return SECONDS_BETWEEN_LOOKS if self._store.no_room else None
+        return SECONDS_BETWEEN_LOOKS if self._store.file.needs_care else None
 
-    def _do(self, db: sqlite3.Connection, group: Sequence[Job]) -> Sequence[Job]:
-        """Commit a group's writes, then do its reads; returns those jobs that have to wait for the disk."""
+    def _do(self, group: Sequence[Job]) -> Sequence[Job]:
+        """Commit a group's writes, then do its reads; returns those jobs that are still to be done."""
         writes = [job for job in group if job.kind in ("append", "write")]
         try:
-            if writes or self._failures:
-                self._commit(db, writes)
+            if writes:
+                self._commit(writes)
         except Exception as problem:
-            if not writes or is_the_disks(problem):
-                return self._refuse(db, group, problem)
+            if is_damage(problem):
+                self._doubt(problem)
+                return group
+            if is_the_disks(problem):
+                self._failed("commit", problem)
+                return self._put_off(group, problem)
             if len(group) > 1:
-                return self._do_singly(db, group)
+                return self._do_singly(group)
             group[0].error = unstorable(problem) if group[0].kind == "append" else problem
-        self._read(db, [job for job in group if job.kind in ("claim", "look")])
-        self._deliver(group)
+        unread = self._read([job for job in group if job.kind in ("claim", "look")])
+        self._is_doubted &= bool(unread)
+        self._deliver([job for job in group if job not in unread])
+        return unread
+
+    def _read(self, reads: Sequence[Job]) -> Sequence[Job]:
+        """Returns those that met damage, and what follows: they are to be done again."""
+        for place, job in enumerate(reads):
+            try:
+                job.result = job.run(self._store.db) if job.run else None
+            except Exception as problem:
+                if is_damage(problem):
+                    self._doubt(problem)
+                    return reads[place:]
+                job.error = unreadable(problem) if isinstance(problem, sqlite3.Error | StoreUnusable) else problem
         return []
 
-    def _read(self, db: sqlite3.Connection, reads: Sequence[Job]) -> None:
-        for job in reads:
-            try:
-                job.result = job.run(db) if job.run else None
-            except sqlite3.Error as problem:
-                job.error = OutboxUnavailable(f"the store cannot be read ({problem})")
-            except Exception as problem:
-                job.error = problem
-
-    def _do_singly(self, db: sqlite3.Connection, group: Sequence[Job]) -> Sequence[Job]:
+    def _do_singly(self, group: Sequence[Job]) -> Sequence[Job]:
         """So that whoever is at fault fails alone."""
         for done, job in enumerate(group):
-            if kept := self._do(db, [job]):
+            if kept := self._do([job]):
                 return [*kept, *group[done + 1 :]]
         return []
 
-    def _commit(self, db: sqlite3.Connection, writes: Sequence[Job]) -> None:
+    def _commit(self, writes: Sequence[Job]) -> None:
         """Do `writes` in one transaction. Raises what went wrong; then nothing was done."""
+        db = self._store.db
         try:
             db.execute("BEGIN IMMEDIATE")
             appends = [job for job in writes if job.kind == "append"]
@@ -194,20 +256,19 @@ class Writer:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-        self._failures = 0
         self._store.after_commit(db)
 
-    def _refuse(self, db: sqlite3.Connection, group: Sequence[Job], problem: Exception) -> Sequence[Job]:
-        """The disk is at fault: refuse appends, look where asked to, keep the rest for another try."""
-        self._failures += 1
-        refused = [job for job in group if job.kind == "append"]
+    def _put_off(self, jobs: Iterable[Job], problem: Exception | None = None) -> Sequence[Job]:
+        """The disk is at fault: refuse appends, look where asked to; returns the rest, which is kept for later."""
+        waiting = list(jobs)
+        refused = [job for job in waiting if job.kind == "append"]
         for job in refused:
-            name = getattr(problem, "sqlite_errorname", type(problem).__name__)
+            name = getattr(problem, "sqlite_errorname", type(problem).__name__ if problem else "no disk")
             job.error = OutboxUnavailable(f"the store cannot be written ({name})")
-        looks = [job for job in group if job.kind == "look"]
-        self._read(db, looks)
-        self._deliver([*refused, *looks])
-        return [job for job in group if job.kind in ("write", "claim")]
+        looks = [job for job in waiting if job.kind == "look"]
+        unread = self._read(looks)
+        self._deliver([*refused, *(job for job in looks if job not in unread)])
+        return [job for job in waiting if job.kind in ("write", "claim") or job in unread]
 
     def _deliver(self, jobs: Sequence[Job]) -> None:
         self._call_in_loop(self._hand_over, jobs)
@@ -234,6 +295,10 @@ def is_the_disks(problem: Exception) -> bool:
     SQLite's CORRUPT and NOTADB come as plain DatabaseError, what an app could cause as one of its other children.
     """
     return isinstance(problem, sqlite3.OperationalError) or type(problem) is sqlite3.DatabaseError
+
+
+def unreadable(problem: Exception) -> OutboxUnavailable:
+    return OutboxUnavailable(f"the store cannot be read ({problem})")
 
 
 def unstorable(problem: Exception) -> OutboxUnavailable:

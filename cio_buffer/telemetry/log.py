@@ -25,6 +25,14 @@ CONFIG_RELOAD_REFUSED = "config.reload_refused"
 SOCKET_OPENED = "socket.opened"
 STORE_OPENED = "store.opened"
 STORE_MIGRATED = "store.migrated"
+STORE_BACKED_UP = "store.backed_up"  # as it was before it was migrated
+STORE_NOT_BACKED_UP = "store.not_backed_up"  # and was migrated all the same
+STORE_SET_ASIDE = "store.set_aside"  # it is damaged, and another takes its place
+STORE_SALVAGED = "store.salvaged"  # what can be read of that is back
+STORE_QUARANTINE_REMOVED = "store.quarantine_removed"  # by a person
+STORE_CHECKPOINT_FAILED = "store.checkpoint_failed"
+STORE_CHECKPOINT_RECOVERED = "store.checkpoint_recovered"
+STORE_BALLAST_USED = "store.ballast_used"  # the disk was full
 STORE_UNWRITABLE = "store.unwritable"
 STORE_RECOVERED = "store.recovered"
 OUTBOX_FULL = "outbox.full"
@@ -58,6 +66,8 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 FOLD_S = 60.0
 FOLDED_TOO = {UPSTREAM_RECOVERED}
 """What ends something that is folded itself: an upstream that flaps would else be called recovered all the time."""
+NEVER_FOLDED = {STORE_SALVAGED}
+"""Each tells of another store."""
 SERVER_LOGGERS = ("aiohttp.server", "cio_buffer.server")
 """Where aiohttp reports a request that it could not read, or a handler that broke."""
 
@@ -113,7 +123,7 @@ class FoldRepeats:
         self._lock = threading.Lock()  # the store's thread logs too
 
     def __call__(self, _logger: object, _method: str, fields: Fields) -> Fields:
-        if fields["level"] != "warning" and fields["event"] not in FOLDED_TOO:
+        if (fields["level"] != "warning" and fields["event"] not in FOLDED_TOO) or fields["event"] in NEVER_FOLDED:
             return fields
         event = f"{fields['event']} {fields.get('reason', fields.get('was', ''))}"
         now = self._clock.monotonic()

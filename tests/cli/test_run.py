@@ -2,16 +2,22 @@
 
 import asyncio
 import json
+import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from cio_buffer.sandbox import Sandbox
 from tests.cli.conftest import command
-from tests.support.process import Daemon, until
+from tests.outbox.test_upgrades import unpack
+from tests.support.process import Daemon, clean_environ, until
 
 EVENT = {"name": "did"}
 PATH = "/api/v1/customers/ann/events"
@@ -157,6 +163,119 @@ async def test_a_second_signal_does_not_wait_for_an_app_call(folder: Path, sandb
         assert await daemon.ended() == 0
         assert time.monotonic() - began < 4  # it is given up after 9
         await asyncio.gather(call, return_exceptions=True)
+
+
+SLOW = """
+import functools, sqlite3, sys
+from cio_buffer import cli, daemon
+from cio_buffer.outbox.sqlite import SqliteOutbox
+
+class Connection(sqlite3.Connection):
+    def execute(self, sql, *parameters):
+        if sql.startswith(sys.argv[1]):
+            print("it has come to that", flush=True)
+            super().execute("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
+        return super().execute(sql, *parameters)
+
+def connect(path):
+    return sqlite3.connect(path, isolation_level=None, factory=Connection)
+
+daemon.SqliteOutbox = functools.partial(SqliteOutbox, connect=connect)
+cli.main(["run", "--config", sys.argv[2]])
+"""
+"""A daemon on whose disk opening a store takes for ever, from some statement on."""
+
+
+HELD_UP = """
+import asyncio, sys
+from cio_buffer import cli, daemon
+
+async def open_sockets(*_):
+    print("it has come to that", flush=True)
+    await asyncio.Event().wait()
+
+daemon.open_sockets = open_sockets
+cli.main(["run", "--config", sys.argv[1]])
+"""
+"""One that does not come to opening its doors."""
+
+
+@pytest.fixture
+def old(folder: Path) -> Daemon:
+    """A daemon that is not running, and its store, which an earlier version of us has written."""
+    daemon = Daemon(folder, "http://127.0.0.1:9")
+    unpack(daemon.store, 3)
+    return daemon
+
+
+@asynccontextmanager
+async def stuck(daemon: Daemon, script: str, *arguments: str) -> AsyncIterator[None]:
+    """Such a one in its place, once it has come to where it does not go on by itself."""
+    run = [sys.executable, "-c", script, *arguments, daemon.config]
+    with daemon.log.open("wb") as told:
+        process = subprocess.Popen(run, stdout=told, stderr=told, env=clean_environ())  # noqa: ASYNC220 - a millisecond
+    daemon.process = process
+    try:
+        await until(lambda: "it has come to that" in daemon.log.read_text() or process.poll() is not None)
+        yield
+    finally:
+        process.kill()
+        await asyncio.to_thread(process.wait)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("statement", ["PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM INTO", "UPDATE dead SET seq"])
+async def test_a_stop_while_the_store_is_being_opened_ends_that_and_loses_nothing(
+    old: Daemon, statement: str, number: signal.Signals
+) -> None:
+    """Whether it empties a long WAL, copies the store, or migrates it. A reload that is asked for has to wait."""
+    async with stuck(old, SLOW, statement):
+        old.signal(signal.SIGHUP)
+        began = time.monotonic()
+        old.signal(number)
+        assert await old.ended() == 0
+        assert time.monotonic() - began < 2
+    assert "Traceback" not in old.log.read_text()
+    events = [(line["event"], line.get("store")) for line in old.log_lines()]
+    assert events == [("daemon.starting", None), ("daemon.stopping", None), ("daemon.stopped", "not opened yet")]
+    old.log.unlink()
+    async with old:
+        assert (await old.status())["ledger"]["accepted"] == 677
+        assert told_of_the_store(old)[-1] == ("store.migrated", 29)
+
+
+async def test_an_upgrade_says_where_the_store_is_as_it_was(old: Daemon) -> None:
+    async with old:
+        assert told_of_the_store(old) == [("store.backed_up", None), ("store.migrated", 29)]
+        told = next(line for line in old.log_lines() if line["event"] == "store.backed_up")
+        assert (told["path"], told["format"]) == (f"{old.store}.format-3.backup", 3)
+        assert told["path"].rpartition("/")[2] in os.listdir(old.store.parent)
+        await old.stop()
+        old.log.unlink()
+        await old.start()
+        assert told_of_the_store(old) == [("store.opened", 29)]
+
+
+async def test_an_upgrade_that_has_no_room_for_a_copy_says_so(folder: Path) -> None:
+    daemon = Daemon(folder, "http://127.0.0.1:9", environ={"CIO_BUFFER__OUTBOX__DISK_FREE_MIN_BYTES": str(2**62)})
+    unpack(daemon.store, 3)
+    async with daemon:
+        told = next(line for line in daemon.log_lines() if line["event"] == "store.not_backed_up")
+        assert (told["level"], told["format"], told["reason"]) == ("warning", 3, "disk_low")
+        assert told_of_the_store(daemon)[-1] == ("store.migrated", 29)
+
+
+def told_of_the_store(daemon: Daemon) -> list[tuple[str, int | None]]:
+    return [(line["event"], line.get("entries")) for line in daemon.log_lines() if line["event"].startswith("store.")]
+
+
+async def test_a_stop_before_the_doors_are_open_says_what_is_on_disk(old: Daemon) -> None:
+    """The store is open, and somebody holds up what comes next."""
+    async with stuck(old, HELD_UP):
+        old.signal(signal.SIGTERM)
+        assert await old.ended() == 0
+    last = old.log_lines()[-1]
+    assert (last["event"], last["entries_on_disk"]) == ("daemon.stopped", 29)
 
 
 async def test_every_socket_answers_probes(daemon: Daemon) -> None:

@@ -16,6 +16,7 @@ class Disk:
         self.commits = 0
         self.breaks_at: Callable[[str], bool] = lambda sql: False
         self.breaks_with: type[sqlite3.Error] = sqlite3.OperationalError
+        self.breaks_as = (1034, "SQLITE_IOERR_FSYNC")
         self._loop = asyncio.get_running_loop()
         self._told: Counter[str] = Counter()
         self._news: asyncio.Future[None] = self._loop.create_future()
@@ -41,6 +42,16 @@ class Disk:
         if self._gate:
             self._gate.set()
             self._gate = None
+
+    def is_full(self) -> None:
+        """No commit has room, and no checkpoint."""
+        self.breaks_as = (13, "SQLITE_FULL")
+        self.breaks_at = lambda sql: sql == "COMMIT" or "wal_checkpoint" in sql
+
+    def is_damaged(self, what: str) -> None:
+        """Statements that have `what` in them meet damage."""
+        self.breaks_with, self.breaks_as = sqlite3.DatabaseError, (11, "SQLITE_CORRUPT")
+        self.breaks_at = lambda sql: what in sql
 
     def mend(self) -> None:
         self.breaks_at = lambda sql: False
@@ -75,8 +86,8 @@ class Disk:
         if sql == "COMMIT" and (gate := self._gate):
             gate.wait()
         if is_broken:
-            problem = self.breaks_with("disk I/O error")
-            problem.sqlite_errorcode, problem.sqlite_errorname = 1034, "SQLITE_IOERR_FSYNC"
+            problem = self.breaks_with("something is wrong with the disk")
+            problem.sqlite_errorcode, problem.sqlite_errorname = self.breaks_as
             raise problem
 
     def _after(self, sql: str) -> None:

@@ -38,6 +38,7 @@ request_timeout_s = 5
 [outbox]
 path = "{folder}/store/outbox.db"
 disk_free_min_bytes = 0
+{store}
 [retry]
 backoff_first_s = 0.05
 backoff_max_s = 0.2
@@ -54,12 +55,18 @@ class Daemon:
     """`cio-buffer run`. Start it, kill it, start it again on the same store."""
 
     def __init__(
-        self, folder: Path, track_url: str, *, more: str = "", environ: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        track_url: str,
+        *,
+        more: str = "",
+        store: str = "ballast_bytes = 0",
+        environ: Mapping[str, str] | None = None,
     ) -> None:
-        """`more` goes at the end of the config, which is then inside `[drain]`."""
+        """`more` goes at the end of the config, which is then inside `[drain]`; `store` into `[outbox]`."""
         self.folder = folder
         self.config = folder / "config.toml"
-        self.config.write_text(CONFIG.format(folder=folder, url=track_url, more=more))
+        self.config.write_text(CONFIG.format(folder=folder, url=track_url, more=more, store=store))
         self.store = folder / "store" / "outbox.db"
         self._environ = clean_environ() | dict(environ or {})
         self.process: subprocess.Popen[bytes] | None = None
@@ -150,6 +157,12 @@ class Daemon:
         session, base = (self._unix, "http://localhost") if door == "unix" else (self._tcp, self._url)
         async with session.request(method, base + path, data=data, headers=headers) as answer:
             return answer.status, await answer.read()
+
+    async def headers(self, method: str, path: str, body: object) -> tuple[int, Mapping[str, str]]:
+        """Call the API by the UNIX socket: (status, headers)."""
+        async with self._unix.request(method, f"http://localhost{path}", data=json.dumps(body).encode()) as answer:
+            await answer.read()
+            return answer.status, answer.headers
 
     async def receipts(self, method: str, path: str, body: object) -> list[str]:
         """Have something accepted, by the UNIX socket: what its answer says that its name is."""

@@ -1,0 +1,183 @@
+"""Sets a damaged store aside, whole, in an order that a crash at any point cannot hurt.
+
+`quarantine/<UTC>/` beside the store then holds the database and its WAL, which has acknowledged entries in it; what was
+known of the store (`before.json`, written first); and, once that is over, what was salvaged (`salvage.json`). Only a
+person deletes it.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from cio_buffer.outbox.beside import shm_of, size_of, sync_folder, wal_of
+
+FOLDER, BEFORE, SALVAGE = "quarantine", "before.json", "salvage.json"
+
+
+class Before(Struct, frozen=True, kw_only=True):
+    """What was known of a store when it was set aside. `waiting` and `dead`: entries in it; None where unknown.
+
+    The next store gives out numbers above `highest_seq` and `last_request`, and keeps the id (hex, "" where unknown),
+    so that receipts stay good.
+    """
+
+    why: str
+    store_id: str = ""
+    highest_seq: int = 0
+    last_request: int = 0
+    waiting: int | None = None
+    dead: int | None = None
+
+
+class Salvage(Struct, frozen=True, kw_only=True):
+    """How salvaging ended. `failed`: why it broke off, "" if it went through."""
+
+    saved: int
+    dead_saved: int
+    failed: str = ""
+
+
+def set_aside(store: Path, before: Before, now: float) -> Path:
+    """Move the store's file and its WAL out of the way; nobody has them open. Returns their folder.
+
+    The database first: one that is left without its WAL would open as if nothing were missing. See `finish`.
+    """
+    folder = make_folder(store, now)
+    write_json(folder / BEFORE, before)
+    move(store, folder)
+    move(wal_of(store), folder)
+    shm_of(store).unlink(missing_ok=True)
+    return folder
+
+
+def finish(store: Path, now: float) -> None:
+    """What a crash in between has left: a WAL without its database follows it. To be called before the store is opened.
+
+    SQLite would delete such a WAL. Where nobody knows what became of the database, it is set aside by itself.
+    """
+    for folder in folders(store):
+        if is_empty(folder, store):
+            shutil.rmtree(folder, ignore_errors=True)
+    if store.exists() or not size_of(wal_of(store)):
+        return
+    latest = next(reversed(list(folders(store))), None)
+    if latest is None or size_of(latest / wal_of(store).name) or is_over(latest):
+        latest = make_folder(store, now)
+        write_json(latest / BEFORE, Before(why="its database was gone", highest_seq=int(now * 1_000_000)))
+    move(wal_of(store), latest)
+    shm_of(store).unlink(missing_ok=True)
+
+
+def folders(store: Path) -> Iterator[Path]:
+    """Those of all stores that were set aside, oldest first."""
+    with suppress(FileNotFoundError):
+        yield from sorted(folder for folder in (store.parent / FOLDER).iterdir() if folder.is_dir())
+
+
+def unfinished(store: Path) -> list[Path]:
+    """Those that are still to be salvaged, oldest first."""
+    return [folder for folder in folders(store) if not is_over(folder)]
+
+
+def is_over(folder: Path) -> bool:
+    return (folder / SALVAGE).exists()
+
+
+def before(folder: Path) -> Before:
+    """What was known of the store; nothing, where that cannot be read."""
+    return read_json(folder / BEFORE, Before) or Before(why="nobody knows")
+
+
+def salvage(folder: Path) -> Salvage | None:
+    """How salvaging ended; None while it has not."""
+    return read_json(folder / SALVAGE, Salvage) if is_over(folder) else None
+
+
+def end(folder: Path, salvage: Salvage) -> None:
+    """Write down that there is nothing more to be salvaged. Durable when it returns."""
+    write_json(folder / SALVAGE, salvage)
+
+
+def bytes_in(folder: Path) -> int:
+    """What it takes of the disk."""
+    with suppress(FileNotFoundError):
+        return sum(size_of(file) for file in folder.iterdir())
+    return 0
+
+
+def bytes_set_aside(store: Path) -> int:
+    return sum(bytes_in(folder) for folder in folders(store))
+
+
+def remove(store: Path, name: str) -> bool:
+    """Delete one that has been salvaged, for good; False if there is none of that name.
+
+    Raises OSError where it cannot be deleted.
+    """
+    found = next((folder for folder in folders(store) if folder.name == name and is_over(folder)), None)
+    if found is None:
+        return False
+    for file in sorted(found.iterdir(), key=lambda file: file.name == SALVAGE):  # the mark that it is over goes last
+        file.unlink()
+    found.rmdir()
+    sync_folder(found.parent)
+    return True
+
+
+def make_folder(store: Path, now: float) -> Path:
+    """A new one, named by the time. Two in one millisecond get two names."""
+    parent = store.parent / FOLDER
+    parent.mkdir(mode=0o700, exist_ok=True)
+    while True:
+        name = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
+        try:
+            (parent / name).mkdir(mode=0o700)
+        except FileExistsError:
+            now += 0.001
+            continue
+        sync_folder(store.parent)
+        sync_folder(parent)
+        return parent / name
+
+
+def move(file: Path, folder: Path) -> None:
+    """Durable when it returns; nothing if there is no such file."""
+    with suppress(FileNotFoundError):
+        file.rename(folder / file.name)
+        sync_folder(folder)
+        sync_folder(file.parent)
+
+
+def is_empty(folder: Path, store: Path) -> bool:
+    """Whether a crash came before anything was moved into it."""
+    return not any((folder / file.name).exists() for file in (store, wal_of(store))) and not is_over(folder)
+
+
+Written = TypeVar("Written", bound=Struct)
+
+
+def write_json(file: Path, content: Struct) -> None:
+    """Whole or not at all, and durable when it returns."""
+    draft = file.with_name(file.name + ".draft")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, msgspec.json.encode(content))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    draft.rename(file)
+    sync_folder(file.parent)
+
+
+def read_json(file: Path, kind: type[Written]) -> Written | None:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=kind)
+    except (OSError, msgspec.MsgspecError):
+        return None

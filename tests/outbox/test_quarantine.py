@@ -1,0 +1,270 @@
+"""What becomes of a store whose file is damaged: it is set aside, and what can be read of it returns."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cio_buffer.errors import LeaseLost, OutboxUnavailable
+from cio_buffer.outbox import opening, quarantine, salvager
+from cio_buffer.outbox.contract import Ledger
+from cio_buffer.outbox.entry import Delivered, Parked, Settled
+from cio_buffer.outbox.sqlite import SqliteOutbox
+from tests.outbox.backends import NOW_MS, PLENTY, WAIT_MAX_MS, name_of, operation
+from tests.support.clock import FakeClock
+
+PAGE = 4096
+
+
+def outbox_at(path: Path, clock: FakeClock, connect: opening.Connect = opening.connect) -> SqliteOutbox:
+    return SqliteOutbox(path, clock=clock, bytes_max=2**30, disk_free_min_bytes=0, connect=connect)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store" / "outbox.db"
+
+
+async def opened(path: Path, clock: FakeClock) -> SqliteOutbox:
+    outbox = outbox_at(path, clock)
+    await outbox.open()
+    return outbox
+
+
+async def salvaged(outbox: SqliteOutbox) -> None:
+    """Wait until nothing is left to be brought back."""
+    while outbox.condition().is_salvaging:
+        await asyncio.sleep(0.01)
+
+
+async def drained(outbox: SqliteOutbox) -> list[str]:
+    """Deliver all there is; the names, in order."""
+    lease = await outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS)
+    names = []
+    while True:
+        claim = await lease.claim(PLENTY, now_ms=NOW_MS)
+        entries = sorted([*claim.parked, *(met.entry for met in claim.main)], key=lambda one: one.seq)
+        if not entries:
+            return names
+        names += [name_of(one) for one in entries]
+        await lease.settle([Settled(one, Delivered(), 1) for one in entries], now_ms=NOW_MS)
+
+
+async def filled(path: Path, clock: FakeClock, *names: str) -> bytes:
+    """A store with these in it, closed; returns its id."""
+    outbox = await opened(path, clock)
+    for name in names:
+        await outbox.append([operation(name, "ann")])
+    store_id = outbox._store.store_id
+    await outbox.close()
+    return store_id
+
+
+def hit(path: Path, table: str) -> None:
+    """Overwrite the root page of a table."""
+    db = sqlite3.connect(path)
+    (root,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+    db.close()
+    overwrite(path, (root - 1) * PAGE, b"\xa5" * PAGE)
+
+
+def overwrite(path: Path, offset: int, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(content)
+
+
+NAMES = ("one", "two", "three")
+
+
+async def drained_whatever_comes(outbox: SqliteOutbox) -> list[str]:
+    """As a drain does it: it begins anew with another store, once that has what could be salvaged."""
+    while True:
+        try:
+            return await drained(outbox)
+        except (LeaseLost, OutboxUnavailable):
+            await salvaged(outbox)
+
+
+@pytest.mark.parametrize("table", ["ledger", "event", "parked", "dead"])
+async def test_a_store_that_is_damaged_when_it_is_opened_is_set_aside(path: Path, clock: FakeClock, table: str) -> None:
+    """It takes in at once, and all that waited returns, before what is newer."""
+    store_id = await filled(path, clock, *NAMES)
+    hit(path, table)
+    outbox = await opened(path, clock)
+    await outbox.append([operation("new", "ann")])
+    assert outbox.ledger().accepted == 1
+    assert await drained_whatever_comes(outbox) == [*NAMES, "new"]
+    (told,) = outbox.set_aside()
+    assert (told.state, told.saved, told.dead_saved, told.lost, told.dead_lost) == ("over", 3, 0, 0, 0)
+    assert outbox.ledger() == Ledger(accepted=1, salvaged=3, delivered=4)
+    assert outbox._store.store_id == store_id
+    assert (await outbox.audit()).is_balanced
+    await outbox.close()
+
+
+@pytest.mark.parametrize("table", ["log", "parked_lane"])
+async def test_damage_that_is_met_later_sets_the_store_aside_then(path: Path, clock: FakeClock, table: str) -> None:
+    """By whoever meets it: here a reader counts, and the drain parks."""
+    await filled(path, clock, *NAMES)
+    hit(path, table)
+    outbox = await opened(path, clock)
+    await outbox.append([operation("new", "ann")])
+    lease = await outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS)
+
+    async def count_and_park() -> None:
+        while True:
+            await outbox.audit()
+            claim = await lease.claim(PLENTY, now_ms=NOW_MS)
+            await lease.settle([Settled(met.entry, Parked(NOW_MS), 1) for met in claim.main], now_ms=NOW_MS)
+
+    with pytest.raises((LeaseLost, OutboxUnavailable)):
+        await count_and_park()
+    await outbox.append([operation("newer", "ann")])
+    assert await drained_whatever_comes(outbox) == [*NAMES, "new", "newer"]
+    (told,) = outbox.set_aside()
+    assert (told.state, told.saved, told.lost) == ("over", 4, 0)
+    assert (await outbox.audit()).is_balanced
+    await outbox.close()
+
+
+async def test_what_was_acknowledged_before_damage_was_met_keeps_its_receipt(path: Path, clock: FakeClock) -> None:
+    outbox = await opened(path, clock)
+    (seq,) = await outbox.append([operation("one", "ann")])
+    receipt = outbox.names.receipt(seq, NOW_MS)
+    await outbox.close()
+    hit(path, "event")
+    outbox = await opened(path, clock)
+    await salvaged(outbox)
+    assert outbox.names.read_receipt(receipt).seq == seq
+    (known,) = (await outbox.archive.trace(seq)).known
+    assert (known.place, [one.what for one in known.happenings]) == ("main", ["salvaged"])
+    await outbox.close()
+
+
+async def test_numbers_of_a_new_store_are_above_those_of_the_damaged_one(path: Path, clock: FakeClock) -> None:
+    outbox = await opened(path, clock)
+    (seq,) = await outbox.append([operation("one", "ann")])
+    await outbox.close()
+    hit(path, "ledger")
+    outbox = await opened(path, clock)
+    (next_seq,) = await outbox.append([operation("two", "ann")])
+    await outbox.close()
+    assert next_seq > max(seq, int(clock.now() * 1_000_000))
+
+
+async def test_a_crash_during_salvage_is_made_good(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Part of it has been brought back: that is not brought again, and counted once."""
+    await filled(path, clock, *NAMES)
+    hit(path, "ledger")
+    end = quarantine.end
+    monkeypatch.setattr(quarantine, "end", lambda folder, ended: (_ for _ in ()).throw(OSError(5, "no")))
+    outbox = await opened(path, clock)
+    while outbox.ledger().salvaged < 3:
+        await asyncio.sleep(0.01)
+    assert outbox.condition().is_salvaging
+    await outbox.close()
+    monkeypatch.setattr(quarantine, "end", end)
+    outbox = await opened(path, clock)
+    await salvaged(outbox)
+    (told,) = outbox.set_aside()
+    assert (told.saved, told.lost, outbox.ledger()) == (3, 0, Ledger(salvaged=3))
+    assert await drained(outbox) == [*NAMES]
+    await outbox.close()
+
+
+async def test_a_crash_at_any_point_of_setting_aside_loses_nothing(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each file-system call that it makes the process may end; the next start goes on."""
+    at, was_cut = 0, True
+    while was_cut:
+        at += 1
+        folder = path.parent.parent / str(at)
+        store = folder / "outbox.db"
+        await killed_with_its_wal(store, clock, *NAMES)
+        was_cut = await cut_while_setting_aside(store, clock, at, monkeypatch)
+        outbox = await opened(store, clock)
+        await salvaged(outbox)
+        await outbox.append([operation("new", "ann")])
+        assert (at, await drained_whatever_comes(outbox)) == (at, [*NAMES, "new"])
+        await outbox.close()
+    assert at > 10
+
+
+async def killed_with_its_wal(store: Path, clock: FakeClock, *names: str) -> None:
+    """A store with these in it, all of them in the WAL alone, and with a database that is damaged."""
+    outbox = await opened(store.with_name("before.db"), clock)
+    await outbox.append([operation("delivered", "bob")])
+    await drained(outbox)
+    await outbox.close()
+    outbox = await opened(store.with_name("before.db"), clock)
+    for name in names:
+        await outbox.append([operation(name, "ann")])
+    for file in store.parent.glob("before.db*"):
+        file.with_name(file.name.replace("before", "outbox")).write_bytes(file.read_bytes())
+    await outbox.close()
+    for file in store.parent.glob("before.db*"):
+        file.unlink()
+    store.with_name("outbox.db-shm").unlink()
+    overwrite(store, 0, b"\xa5" * PAGE)
+
+
+async def cut_while_setting_aside(store: Path, clock: FakeClock, at: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Open it, and end at the so manieth call; False if it did not come to that."""
+    calls = 0
+
+    def counting(function: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **more: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls >= at:
+                raise Cut
+            return function(*arguments, **more)
+
+        return call
+
+    outbox = outbox_at(store, clock)
+    with monkeypatch.context() as patch:
+        for owner, name in ((Path, "rename"), (Path, "unlink"), (Path, "mkdir"), (quarantine, "sync_folder")):
+            patch.setattr(owner, name, counting(getattr(owner, name)))
+        patch.setattr("cio_buffer.outbox.sqlite.prepare_folder", lambda _: None)
+        try:
+            await outbox.open()
+        except Cut:
+            return True
+        await salvaged(outbox)
+        await outbox.close()
+    return False
+
+
+class Cut(Exception):
+    """The process ends here."""
+
+
+async def test_nothing_is_handed_out_before_salvage_is_over(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(path, clock, *NAMES)
+    hit(path, "ledger")
+    gate = asyncio.Event()
+    bring = salvager.Salvager._bring
+
+    async def slow(self: salvager.Salvager, *arguments: object) -> None:
+        await gate.wait()
+        await bring(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(salvager.Salvager, "_bring", slow)
+    outbox = await opened(path, clock)
+    await outbox.append([operation("new", "ann")])
+    assert [one.state for one in outbox.set_aside()] in (["waiting"], ["salvaging"])
+    with pytest.raises(OutboxUnavailable, match="salvaged"):
+        await outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS)
+    gate.set()
+    await salvaged(outbox)
+    assert await drained(outbox) == [*NAMES, "new"]
+    await outbox.close()
