@@ -1,6 +1,7 @@
 """What becomes of a store whose file is damaged: it is set aside, and what can be read of it returns."""
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,9 @@ import pytest
 from cio_buffer.errors import LeaseLost, OutboxUnavailable
 from cio_buffer.outbox import opening, quarantine, salvager
 from cio_buffer.outbox.contract import Ledger
-from cio_buffer.outbox.entry import Delivered, Parked, Settled
+from cio_buffer.outbox.entry import Delivered, NewEntry, Parked, Settled
 from cio_buffer.outbox.sqlite import SqliteOutbox
-from tests.outbox.backends import NOW_MS, PLENTY, WAIT_MAX_MS, name_of, operation
+from tests.outbox.backends import NOW_MS, PLENTY, WAIT_MAX_MS, operation
 from tests.support.clock import FakeClock
 
 PAGE = 4096
@@ -33,6 +34,11 @@ async def opened(path: Path, clock: FakeClock) -> SqliteOutbox:
     return outbox
 
 
+def said(name: str) -> NewEntry:
+    """One of ann's. What is salvaged has to be JSON, as all bodies are."""
+    return operation(json.dumps(name), "ann")
+
+
 async def salvaged(outbox: SqliteOutbox) -> None:
     """Wait until nothing is left to be brought back."""
     while outbox.condition().is_salvaging:
@@ -48,7 +54,7 @@ async def drained(outbox: SqliteOutbox) -> list[str]:
         entries = sorted([*claim.parked, *(met.entry for met in claim.main)], key=lambda one: one.seq)
         if not entries:
             return names
-        names += [name_of(one) for one in entries]
+        names += [json.loads(one.body) for one in entries]
         await lease.settle([Settled(one, Delivered(), 1) for one in entries], now_ms=NOW_MS)
 
 
@@ -56,7 +62,7 @@ async def filled(path: Path, clock: FakeClock, *names: str) -> bytes:
     """A store with these in it, closed; returns its id."""
     outbox = await opened(path, clock)
     for name in names:
-        await outbox.append([operation(name, "ann")])
+        await outbox.append([said(name)])
     store_id = outbox._store.store_id
     await outbox.close()
     return store_id
@@ -88,19 +94,20 @@ async def drained_whatever_comes(outbox: SqliteOutbox) -> list[str]:
             await salvaged(outbox)
 
 
-@pytest.mark.parametrize("table", ["ledger", "event", "parked", "dead"])
+@pytest.mark.parametrize("table", ["ledger", "parked", "dead"])
 async def test_a_store_that_is_damaged_when_it_is_opened_is_set_aside(path: Path, clock: FakeClock, table: str) -> None:
     """It takes in at once, and all that waited returns, before what is newer."""
     store_id = await filled(path, clock, *NAMES)
     hit(path, table)
     outbox = await opened(path, clock)
-    await outbox.append([operation("new", "ann")])
+    await outbox.append([said("new")])
     assert outbox.ledger().accepted == 1
     assert await drained_whatever_comes(outbox) == [*NAMES, "new"]
     (told,) = outbox.set_aside()
-    assert (told.state, told.saved, told.dead_saved, told.lost, told.dead_lost) == ("over", 3, 0, 0, 0)
+    lost = None if table == "ledger" else 0  # then nobody knows how many there were
+    assert (told.state, told.saved, told.dead_saved, told.lost, told.dead_lost) == ("over", 3, 0, lost, lost)
     assert outbox.ledger() == Ledger(accepted=1, salvaged=3, delivered=4)
-    assert outbox._store.store_id == store_id
+    assert table == "ledger" or outbox._store.store_id == store_id
     assert (await outbox.audit()).is_balanced
     await outbox.close()
 
@@ -111,10 +118,10 @@ async def test_damage_that_is_met_later_sets_the_store_aside_then(path: Path, cl
     await filled(path, clock, *NAMES)
     hit(path, table)
     outbox = await opened(path, clock)
-    await outbox.append([operation("new", "ann")])
-    lease = await outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS)
+    await outbox.append([said("new")])
 
     async def count_and_park() -> None:
+        lease = await outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS)
         while True:
             await outbox.audit()
             claim = await lease.claim(PLENTY, now_ms=NOW_MS)
@@ -122,7 +129,7 @@ async def test_damage_that_is_met_later_sets_the_store_aside_then(path: Path, cl
 
     with pytest.raises((LeaseLost, OutboxUnavailable)):
         await count_and_park()
-    await outbox.append([operation("newer", "ann")])
+    await outbox.append([said("newer")])
     assert await drained_whatever_comes(outbox) == [*NAMES, "new", "newer"]
     (told,) = outbox.set_aside()
     assert (told.state, told.saved, told.lost) == ("over", 4, 0)
@@ -132,10 +139,10 @@ async def test_damage_that_is_met_later_sets_the_store_aside_then(path: Path, cl
 
 async def test_what_was_acknowledged_before_damage_was_met_keeps_its_receipt(path: Path, clock: FakeClock) -> None:
     outbox = await opened(path, clock)
-    (seq,) = await outbox.append([operation("one", "ann")])
+    (seq,) = await outbox.append([said("one")])
     receipt = outbox.names.receipt(seq, NOW_MS)
     await outbox.close()
-    hit(path, "event")
+    hit(path, "parked")
     outbox = await opened(path, clock)
     await salvaged(outbox)
     assert outbox.names.read_receipt(receipt).seq == seq
@@ -146,11 +153,11 @@ async def test_what_was_acknowledged_before_damage_was_met_keeps_its_receipt(pat
 
 async def test_numbers_of_a_new_store_are_above_those_of_the_damaged_one(path: Path, clock: FakeClock) -> None:
     outbox = await opened(path, clock)
-    (seq,) = await outbox.append([operation("one", "ann")])
+    (seq,) = await outbox.append([said("one")])
     await outbox.close()
     hit(path, "ledger")
     outbox = await opened(path, clock)
-    (next_seq,) = await outbox.append([operation("two", "ann")])
+    (next_seq,) = await outbox.append([said("two")])
     await outbox.close()
     assert next_seq > max(seq, int(clock.now() * 1_000_000))
 
@@ -160,7 +167,7 @@ async def test_a_crash_during_salvage_is_made_good(
 ) -> None:
     """Part of it has been brought back: that is not brought again, and counted once."""
     await filled(path, clock, *NAMES)
-    hit(path, "ledger")
+    hit(path, "parked")
     end = quarantine.end
     monkeypatch.setattr(quarantine, "end", lambda folder, ended: (_ for _ in ()).throw(OSError(5, "no")))
     outbox = await opened(path, clock)
@@ -190,7 +197,7 @@ async def test_a_crash_at_any_point_of_setting_aside_loses_nothing(
         was_cut = await cut_while_setting_aside(store, clock, at, monkeypatch)
         outbox = await opened(store, clock)
         await salvaged(outbox)
-        await outbox.append([operation("new", "ann")])
+        await outbox.append([said("new")])
         assert (at, await drained_whatever_comes(outbox)) == (at, [*NAMES, "new"])
         await outbox.close()
     assert at > 10
@@ -199,12 +206,12 @@ async def test_a_crash_at_any_point_of_setting_aside_loses_nothing(
 async def killed_with_its_wal(store: Path, clock: FakeClock, *names: str) -> None:
     """A store with these in it, all of them in the WAL alone, and with a database that is damaged."""
     outbox = await opened(store.with_name("before.db"), clock)
-    await outbox.append([operation("delivered", "bob")])
+    await outbox.append([said("delivered")])
     await drained(outbox)
     await outbox.close()
     outbox = await opened(store.with_name("before.db"), clock)
     for name in names:
-        await outbox.append([operation(name, "ann")])
+        await outbox.append([said(name)])
     for file in store.parent.glob("before.db*"):
         file.with_name(file.name.replace("before", "outbox")).write_bytes(file.read_bytes())
     await outbox.close()
@@ -260,7 +267,7 @@ async def test_nothing_is_handed_out_before_salvage_is_over(
 
     monkeypatch.setattr(salvager.Salvager, "_bring", slow)
     outbox = await opened(path, clock)
-    await outbox.append([operation("new", "ann")])
+    await outbox.append([said("new")])
     assert [one.state for one in outbox.set_aside()] in (["waiting"], ["salvaging"])
     with pytest.raises(OutboxUnavailable, match="salvaged"):
         await outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS)

@@ -1,4 +1,4 @@
-"""Bounded: disk stops at a quota with a 503 and Retry-After; a damaged file is set aside, never a reason not to start."""
+"""Bounded: disk stops at a quota, with a 503 and Retry-After; a damaged file is no reason not to start."""
 
 import random
 from pathlib import Path
@@ -50,7 +50,8 @@ async def test_a_damaged_file_is_set_aside_and_what_it_held_is_delivered_in_orde
     await upstream.come_up()
     seen = await daemon.until_empty()
     assert marks_in_effect(upstream) == [f"ann/{n}" for n in range(310)]
-    assert (aside["saved"], aside["lost"], seen["ledger"]["salvaged"]) == (300, 0, 300)
+    lost = None if table == "ledger" else 0  # then nobody knows how many there were
+    assert (aside["saved"], aside["lost"], seen["ledger"]["salvaged"]) == (300, lost, 300)
     assert (Path(aside["path"]) / "outbox.db").exists()
     assert seen["ledger"]["balanced"]
     assert seen["ledger"]["accepted"] == 10
