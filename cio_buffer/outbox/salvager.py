@@ -52,7 +52,11 @@ class Salvager:
         """Salvage what is there, and whatever comes; `on_end` is called whenever nothing is left to do."""
         while True:
             if not self.is_over:
-                await self._salvage_all()
+                try:
+                    await self._salvage_all()
+                except Exception:  # whatever it is: the drain waits for this to end
+                    await self._clock.sleep(TRY_AGAIN_S)
+                    continue
                 on_end()
             await self._asked.wait()
             self._asked.clear()
@@ -84,7 +88,7 @@ class Salvager:
         try:
             while chunk := await self._next(chunks):
                 await self._bring(folder.name, chunk)
-        except Exception as problem:  # whatever it is: the drain waits for this to end
+        except Exception as problem:  # of a kind that nobody foresaw: what is back is back
             failed = f"{type(problem).__name__}: {problem}"
         saved, dead_saved = await self._patiently(partial(takeover.saved, name=folder.name))
         return Salvage(saved=saved, dead_saved=dead_saved, failed=failed)
