@@ -16,6 +16,7 @@ from cio_buffer.admin import letter_routes, openapi
 from cio_buffer.admin.keeper import Keeper, keeping
 from cio_buffer.admin.observer import Observer
 from cio_buffer.admin.routes import AdminRoutes
+from cio_buffer.admin.set_aside_routes import SetAsideRoutes
 from cio_buffer.admin.trace_routes import TraceRoutes
 from cio_buffer.callers import Callers
 from cio_buffer.clock import Clock
@@ -357,7 +358,7 @@ def build_admin(
         logger=logger,
     )
     traces = TraceRoutes(outbox.archive, outbox.names, drain.whereabouts, clock)
-    return AdminRoutes(observer, openapi.document, letters=letters, traces=traces)
+    return AdminRoutes(observer, openapi.document, letters=letters, traces=traces, set_aside=SetAsideRoutes(outbox))
 
 
 def mapping_of(config: Config) -> Mapping:

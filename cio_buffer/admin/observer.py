@@ -8,6 +8,7 @@ from cio_buffer import __version__
 from cio_buffer.admin.flow import Flow
 from cio_buffer.admin.forecast import Stored, forecast
 from cio_buffer.admin.keeper import keeping
+from cio_buffer.admin.quarantine_words import quarantined
 from cio_buffer.admin.status import (
     DrainStatus,
     LedgerStatus,
@@ -17,6 +18,7 @@ from cio_buffer.admin.status import (
     Status,
     UpstreamStatus,
 )
+from cio_buffer.admin.store_watch import StoreWatch
 from cio_buffer.admin.survey import Survey
 from cio_buffer.admin.warnings import STALE_HINT
 from cio_buffer.clock import Clock
@@ -65,6 +67,7 @@ class Observer:
         self._clock = clock
         self._began = clock.monotonic()
         self._flow = Flow(outbox.ledger(), self._began)
+        self._store = StoreWatch(logger)
         self._survey = Survey(outbox, clock=clock, dead_bytes_max=keeping.dead_bytes, show_names=show_payloads)
         self._refusing = ""
         self._is_stale = False
@@ -120,9 +123,11 @@ class Observer:
             await self._clock.sleep(LOOK_AT_AGE_EVERY_S)
 
     def look_at_room(self) -> None:
-        """Say so when the outbox begins or ceases to refuse operations."""
-        self._flow.look(self._outbox.ledger(), self._clock.monotonic())
-        before, self._refusing = self._refusing, self._outbox.condition().refusing
+        """Say so when the outbox begins or ceases to refuse operations, and what else befalls the store."""
+        condition, now = self._outbox.condition(), self._clock.monotonic()
+        self._flow.look(self._outbox.ledger(), now)
+        self._store.look(condition, self._outbox.set_aside(), now)
+        before, self._refusing = self._refusing, condition.refusing
         if self._refusing != before:
             self._report_room(before, self._refusing)
 
@@ -164,19 +169,21 @@ class Observer:
         return "refusing" if reasons else "ready"
 
     def _ledger(self) -> LedgerStatus:
+        """Its sum comes out, also while the drain still has in hand what was in a store that is damaged and gone."""
         ledger = self._outbox.ledger()
         in_flight = min(self._drain.in_flight_entries, ledger.entries)
-        held = max(ledger.parked - self._drain.in_flight_parked, 0)
+        held = min(max(ledger.parked - self._drain.in_flight_parked, 0), ledger.entries - in_flight)
         return LedgerStatus(
             accepted=ledger.accepted,
             replayed=ledger.replayed,
             delivered=ledger.delivered,
             dead_lettered=ledger.dead_lettered,
             purged=ledger.purged,
-            pending=max(ledger.entries - held - in_flight, 0),
+            pending=ledger.entries - held - in_flight,
             held=held,
             in_flight=in_flight,
             balanced=self._is_balanced,
+            salvaged=ledger.salvaged,
         )
 
     async def _outbox_status(self) -> OutboxStatus:
@@ -192,7 +199,8 @@ class Observer:
             bytes_used=condition.bytes_used,
             bytes_max=condition.bytes_max,
         )
-        foreseen = forecast(minute, lately, stored, is_held=self._drain.pacing.hold is not None)
+        is_held = self._drain.pacing.hold is not None or condition.is_salvaging
+        foreseen = forecast(minute, lately, stored, is_held=is_held)
         return OutboxStatus(
             entries=ledger.entries + ledger.dead,
             bytes=condition.bytes_used,
@@ -205,6 +213,10 @@ class Observer:
             order_violations=self._drain.order.violations,
             log_lines=sizes.log_lines,
             log_bytes=sizes.log_bytes,
+            quarantined=[quarantined(one) for one in self._outbox.set_aside()],
+            is_salvaging=condition.is_salvaging,
+            errors=condition.errors,
+            is_checkpoint_failing=self._store.is_checkpoint_failing,
         )
 
     def _drain_status(self) -> DrainStatus:

@@ -11,10 +11,12 @@ from cio_buffer.admin.answers import only, wrong
 from cio_buffer.admin.letter_routes import ROOT as DEAD
 from cio_buffer.admin.letter_routes import LetterRoutes
 from cio_buffer.admin.observer import Observer
+from cio_buffer.admin.set_aside_routes import ROOT as QUARANTINE
+from cio_buffer.admin.set_aside_routes import SetAsideRoutes
 from cio_buffer.http.answers import in_json
 from cio_buffer.http.body import Body
 
-KNOWN = "/status, /dead, /trace, /readyz, /healthz or /openapi.json"
+KNOWN = "/status, /dead, /quarantine, /trace, /readyz, /healthz or /openapi.json"
 
 
 class Alive(Struct, frozen=True):
@@ -40,17 +42,25 @@ class AdminRoutes:
     """Answers operators."""
 
     def __init__(
-        self, observer: Observer, describe: Callable[[], object], *, letters: LetterRoutes, traces: Traces
+        self,
+        observer: Observer,
+        describe: Callable[[], object],
+        *,
+        letters: LetterRoutes,
+        traces: Traces,
+        set_aside: SetAsideRoutes,
     ) -> None:
         """`describe` makes the document about the apps' API."""
         self._observer = observer
         self._describe = describe
-        self._letters, self._traces = letters, traces
+        self._letters, self._traces, self._set_aside = letters, traces, set_aside
 
     async def answer(self, request: web.BaseRequest, body: Body) -> web.Response:
         path, _, query = request.raw_path.partition("?")
         if path == DEAD or path.startswith(f"{DEAD}/"):
             return await self._letters.answer(request, body)
+        if path == QUARANTINE or path.startswith(f"{QUARANTINE}/"):
+            return await self._set_aside.answer(request, body)
         if request.method not in ("GET", "HEAD"):
             return only("GET, HEAD")
         if path == "/trace":

@@ -7,13 +7,15 @@ from msgspec import Struct
 State = Literal["starting", "ready", "refusing", "stopping"]
 Paused = Literal["operator", "credentials", "outage"]
 Breaker = Literal["closed", "open", "probing", "ramping"]
+Salvaging = Literal["waiting", "salvaging", "over", "failed"]
 
 
 class LedgerStatus(Struct, frozen=True, kw_only=True):
     """Operations since the store was made, across restarts.
 
-    accepted + replayed = delivered + dead_lettered + purged + pending + held + in_flight; `balanced` says whether a
-    real count, made in the background, agrees with the running totals.
+    accepted + replayed + salvaged = delivered + dead_lettered + purged + pending + held + in_flight; `balanced` says
+    whether a real count, made in the background, agrees with the running totals. `salvaged`: taken over from stores
+    that were damaged; a store that takes the place of one begins at 0.
     """
 
     accepted: int
@@ -25,6 +27,27 @@ class LedgerStatus(Struct, frozen=True, kw_only=True):
     held: int
     in_flight: int
     balanced: bool
+    salvaged: int = 0
+
+
+class QuarantinedStatus(Struct, frozen=True, kw_only=True):
+    """A damaged store that was set aside, at `path`, and is kept until a person removes it by its `name`.
+
+    `salvaged`: operations that are back, `saved` of them waiting and `dead_saved` dead letters; `lost` and `dead_lost`
+    are not, null where nobody knows how many there were. `state`: of salvaging; `why`: what was found damaged, or why
+    salvaging broke off. What was saved may have been delivered before, and is then sent again under its ids.
+    """
+
+    name: str
+    path: str
+    bytes: int
+    state: Salvaging
+    why: str
+    salvaged: int
+    saved: int
+    dead_saved: int
+    lost: int | None
+    dead_lost: int | None
 
 
 class OutboxStatus(Struct, frozen=True, kw_only=True):
@@ -34,6 +57,9 @@ class OutboxStatus(Struct, frozen=True, kw_only=True):
     `accepted_per_s`: operations, over the last minute. If all goes on as now, nothing waits any more in `empty_in_s` (0
     when nothing does, null while it does not get less), and the store is full in `full_in_s` (0 when it is, null while
     it does not grow). Both are net of what comes and goes, and rough. `log_lines` and `log_bytes`: of the delivery log.
+    `quarantined`: damaged stores that were set aside, oldest first; while `is_salvaging` one of them is being read, and
+    nothing leaves. `errors`: of the disk, since the start, by what the store was doing; `is_checkpoint_failing`: the
+    latest checkpoint was one of them.
     """
 
     entries: int
@@ -47,6 +73,10 @@ class OutboxStatus(Struct, frozen=True, kw_only=True):
     order_violations: int
     log_lines: int = 0
     log_bytes: int = 0
+    quarantined: list[QuarantinedStatus] = []
+    is_salvaging: bool = False
+    errors: dict[str, int] = {}
+    is_checkpoint_failing: bool = False
 
 
 class DeadLettersStatus(Struct, frozen=True, kw_only=True):

@@ -23,12 +23,14 @@ What = Literal[
     "purged",
     "evicted",
     "forgotten",
+    "salvaged",
     "stopped",
     "started",
     "restarted",
 ]
 """One step. "log_begins": of requests before it only what was kept with the operation is told; "no_log": so it is with
-all. "died": in a request of which no more is known. "purged" by a person, "evicted" by the quota. "restarted": the
+all. "died": in a request of which no more is known. "purged" by a person, "evicted" by the quota. "salvaged" from a
+damaged file, of whose log nothing is left: it may have been delivered before. "restarted": the
 daemon had ended without a word; a request that was under way then is not among the steps."""
 
 Outcome = Literal["delivered", "again", "held", "in_v1", "dead", "under_way"]

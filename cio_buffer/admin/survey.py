@@ -93,10 +93,9 @@ class Survey:
         )
 
     def _note_evicted(self) -> None:
-        evicted = self._outbox.ledger().dead_evicted
-        if evicted > self._evicted:
-            self._evicted_lately.add("", self._clock.monotonic(), evicted - self._evicted)
-            self._evicted = evicted
+        before, self._evicted = self._evicted, self._outbox.ledger().dead_evicted
+        if self._evicted > before:  # a new store in the place of a damaged one begins to count from zero
+            self._evicted_lately.add("", self._clock.monotonic(), self._evicted - before)
 
     async def _busiest(self, waiting: int) -> list[LaneStatus]:
         lanes = await self._outbox.archive.busiest_lanes(LANES_TOLD)

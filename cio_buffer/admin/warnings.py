@@ -1,9 +1,10 @@
 """What needs a person, in sentences: what it is and what to do. Pure."""
 
+import shlex
 from collections.abc import Iterator
 
 from cio_buffer.admin.durations import in_words
-from cio_buffer.admin.status import DeadLettersStatus, OutboxStatus, Status
+from cio_buffer.admin.status import DeadLettersStatus, OutboxStatus, QuarantinedStatus, Status
 from cio_buffer.upstream.troubles import explained
 
 FULL_SOON_S = 3_600.0
@@ -21,6 +22,13 @@ EVICTED_HINT = (
     f"raise outbox.keep_dead_for_s if they were too old; if they were too many, {DEAD_BYTES_HINT}"
 )
 
+CHECKPOINTS_FAIL = (
+    "the disk fails when the store's write-ahead log is copied into its file ({errors} times since the start): nothing "
+    "is lost, but that log grows, and at 256 MiB operations are refused: look at the disk, and at the kernel's log"
+)
+SALVAGING = "nothing leaves while a damaged store is salvaged: what was accepted first has to leave first"
+MAY_BE_SENT_AGAIN = "what was saved may have been delivered before; it is sent again under the same ids"
+
 STALE_HINT = (
     "no campaign starts any more for events older than 72 hours; "
     "they are still delivered, recorded and counted in segments"
@@ -37,6 +45,7 @@ def found(seen: Status) -> Iterator[str]:
         yield f"operations are refused: {', '.join(seen.reasons)}"
     else:
         yield from full_soon(seen.outbox)
+    yield from about_the_store(seen.outbox)
     if seen.upstream.hint and is_stuck(seen):
         yield seen.upstream.hint
     if seen.drain.v1_behind_s > V1_BEHIND_S and not seen.drain.paused:
@@ -59,6 +68,44 @@ def full_soon(outbox: OutboxStatus) -> Iterator[str]:
             f"the outbox is full in {in_words(outbox.full_in_s)} at this inflow, and then refuses operations: "
             "raise outbox.bytes_max and restart, or see why so little leaves"
         )
+
+
+def about_the_store(outbox: OutboxStatus) -> Iterator[str]:
+    if outbox.is_salvaging:
+        yield SALVAGING
+    if outbox.is_checkpoint_failing:
+        yield CHECKPOINTS_FAIL.format(errors=f"{outbox.errors.get('checkpoint', 0):,}")
+    yield from map(about_quarantined, outbox.quarantined)
+
+
+def about_quarantined(one: QuarantinedStatus) -> str:
+    """What happened to it, what became of what was in it, and how to be rid of it."""
+    command = f"cio-buffer outbox quarantine remove {shlex.quote(one.name)}"
+    match one.state:
+        case "over":
+            return (
+                f"a damaged store was set aside, {one.name} ({one.why}): {saved_and_lost(one)}; {MAY_BE_SENT_AGAIN}; "
+                f"once nobody needs that file any more: {command}"
+            )
+        case "failed":
+            return (
+                f"a damaged store was set aside, {one.name}, and salvaging it broke off ({one.why}): "
+                f"{saved_and_lost(one)}; what is missing may still be in {one.path}; {MAY_BE_SENT_AGAIN}; "
+                f"once nobody needs that file any more: {command}"
+            )
+    return f"a damaged store was set aside, {one.name} ({one.why}), and what can be read of it is being brought back"
+
+
+def saved_and_lost(one: QuarantinedStatus) -> str:
+    """Such as "99,740 operations and 3 dead letters are back, 260 and 0 are not"."""
+    saved = f"{one.saved:,} operation{'' if one.saved == 1 else 's'} and {counted(one.dead_saved)} are back"
+    if one.lost is None and one.dead_lost is None:
+        return f"{saved}; how many are not, nobody knows"
+    return f"{saved}, {perhaps(one.lost)} and {perhaps(one.dead_lost)} are not"
+
+
+def perhaps(count: int | None) -> str:
+    return "an unknown number" if count is None else f"{count:,}"
 
 
 def about_dead_letters(dead: DeadLettersStatus) -> Iterator[str]:

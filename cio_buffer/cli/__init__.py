@@ -7,6 +7,8 @@ import click
 
 from cio_buffer import __version__
 from cio_buffer.cli.dead import dead
+from cio_buffer.cli.doctor import doctor_command
+from cio_buffer.cli.outbox import outbox
 from cio_buffer.cli.trace import trace_command
 
 CONFIG = click.option(
@@ -49,6 +51,8 @@ def status_command(config_path: Path | None, admin_path: str | None, as_json: bo
 
 
 main.add_command(dead)
+main.add_command(outbox)
+main.add_command(doctor_command)
 main.add_command(trace_command)
 
 

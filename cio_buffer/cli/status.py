@@ -44,21 +44,23 @@ def lines(seen: Status) -> list[str]:
         f"cio_buffer {seen.version}  {seen.state}{because(seen.reasons)}   up {in_words(seen.uptime_s)}",
         ledger_line(ledger),
         *outbox_lines(seen),
+        *store_lines(seen.outbox),
         *lane_lines(seen),
         f"drain        {state} ({drain.breaker})   {drain.entries_per_s:.0f} entries/s"
         f"   {drain.in_flight} of {drain.in_flight_limit} requests in flight, at most {drain.rate_limit_per_s:g}/s",
         f"upstream     {upstream.track_url}   {recent}{next_try}{lost}",
         *trouble_lines(seen),
-        *(f"! {warning}" for warning in warnings(seen)),
+        *(f"! {plain(warning)}" for warning in warnings(seen)),
     ]
 
 
 def ledger_line(ledger: LedgerStatus) -> str:
     """A sum that comes out; what most daemons never have is left out of it where there is none."""
     replayed = f" + {ledger.replayed} replayed" if ledger.replayed else ""
+    salvaged = f" + {ledger.salvaged} salvaged" if ledger.salvaged else ""
     purged = f" + {ledger.purged} purged" if ledger.purged else ""
     return (
-        f"ledger       {ledger.accepted} accepted{replayed} = {ledger.delivered} delivered"
+        f"ledger       {ledger.accepted} accepted{replayed}{salvaged} = {ledger.delivered} delivered"
         f" + {ledger.dead_lettered} dead lettered{purged} + {still_held(ledger)} still held"
     )
 
@@ -76,6 +78,19 @@ def outbox_lines(seen: Status) -> list[str]:
         f"   {seen.dead_letters.count} dead   {outbox.bytes / MIB:.1f} of {outbox.bytes_max / MIB:.0f} MiB{oldest}",
         f"{INDENT}{'   '.join([f'{outbox.accepted_per_s:.0f}/s accepted', *foreseen(outbox)])}",
     ]
+
+
+def store_lines(outbox: OutboxStatus) -> list[str]:
+    """What went wrong with the disk, or the file, if anything did."""
+    told = []
+    if outbox.quarantined:
+        stores = len(outbox.quarantined)
+        mib = sum(one.bytes for one in outbox.quarantined) / MIB
+        told.append(f"{stores} damaged store{'' if stores == 1 else 's'} set aside, {mib:.1f} MiB")
+    if outbox.errors:
+        errors = ", ".join(f"{count:,} x {plain(doing)}" for doing, count in sorted(outbox.errors.items()))
+        told.append(f"errors since the start: {errors}")
+    return [f"{INDENT}{'   '.join(told)}"] if told else []
 
 
 def lane_lines(seen: Status) -> list[str]:

@@ -40,6 +40,7 @@ STEPS: dict[What, str] = {
     "purged": "purged by a person",
     "evicted": "evicted: dead letters had become too old, or too many",
     "forgotten": "forgotten: erased, as a person asked for",
+    "salvaged": "salvaged from a damaged file: what befell it before is not known, and it may have been delivered",
     "stopped": "the daemon stopped",
     "started": "the daemon started again",
     "restarted": "the daemon started again, after it had ended without a word. A request that was under way then is"

@@ -16,6 +16,13 @@ def is_damage(problem: BaseException) -> bool:
     return isinstance(problem, sqlite3.DatabaseError) and code_of(problem) in (CORRUPT, NOT_A_DATABASE)
 
 
+def name_of(problem: BaseException) -> str:
+    """What it is, without its text: SQLite's may quote what is stored. Ours says no more than where."""
+    return (
+        str(problem) if isinstance(problem, Damaged) else getattr(problem, "sqlite_errorname", type(problem).__name__)
+    )
+
+
 def code_of(problem: BaseException) -> int:
     """SQLite's primary result code, 0 if it has none."""
     return (getattr(problem, "sqlite_errorcode", 0) or 0) & 0xFF

@@ -154,7 +154,7 @@ def open_store(
     except sqlite3.Error as problem:
         name = getattr(problem, "sqlite_errorname", type(problem).__name__)
         if is_damage(problem) and (known_format is not None or is_ours_by_header(path)):
-            raise Damaged(f"{problem} ({name})") from None
+            raise Damaged(name) from None
         raise StoreUnusable(f"cannot open {path}: {problem} ({name})") from None
     finally:
         os.umask(umask)

@@ -159,7 +159,7 @@ def checksum(before: bytes, content: bytes, words: str) -> bytes:
     if len(before) + len(content) != 8 + CHECKED_BYTES:
         return b""
     first, second = struct.unpack(">2I", before)
-    values = (first, second - first, *struct.unpack(f"{words}{CHECKED_BYTES // 4}I", content))
+    values = (first, (second - first) & 0xFFFFFFFF, *struct.unpack(f"{words}{CHECKED_BYTES // 4}I", content))
     sums = sum(map(mul, values, WEIGHTS))
     return struct.pack(">2I", sums & 0xFFFFFFFF, sums >> SECOND & 0xFFFFFFFF)
 

@@ -16,6 +16,7 @@ from cio_buffer.clock import Clock
 from cio_buffer.errors import OutboxUnavailable
 from cio_buffer.outbox import quarantine, takeover
 from cio_buffer.outbox.contract import SetAside
+from cio_buffer.outbox.damaged import name_of
 from cio_buffer.outbox.quarantine import Salvage
 from cio_buffer.outbox.salvage import Rescued, rescue
 from cio_buffer.outbox.store import Store
@@ -89,7 +90,7 @@ class Salvager:
             while chunk := await self._next(chunks):
                 await self._bring(folder.name, chunk)
         except Exception as problem:  # of a kind that nobody foresaw: what is back is back
-            failed = f"{type(problem).__name__}: {problem}"
+            failed = name_of(problem)
         saved, dead_saved = await self._patiently(partial(takeover.saved, name=folder.name))
         return Salvage(saved=saved, dead_saved=dead_saved, failed=failed)
 

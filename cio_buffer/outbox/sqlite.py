@@ -14,7 +14,7 @@ from cio_buffer.outbox import letters, quarantine, tables
 from cio_buffer.outbox.backup import Upgrade
 from cio_buffer.outbox.claims import Claims
 from cio_buffer.outbox.contract import Audit, Claim, Condition, Ledger, Room, SetAside, Sizes
-from cio_buffer.outbox.damaged import Damaged, is_damage
+from cio_buffer.outbox.damaged import Damaged, is_damage, name_of
 from cio_buffer.outbox.entry import AppCall, NewEntry, Report, Settled
 from cio_buffer.outbox.names import Names
 from cio_buffer.outbox.opening import Connect, StoreLock, connect, prepare_folder
@@ -202,7 +202,7 @@ class SqliteOutbox:
 
         def meet(_: sqlite3.Connection) -> None:
             if self._store.generation == generation:
-                raise Damaged(str(damage))
+                raise Damaged(name_of(damage))
 
         self._submit(Job(kind="claim", future=self._loop.create_future(), run=meet)).add_done_callback(look_at)
 
@@ -271,7 +271,7 @@ class SqliteLease:
             try:
                 self._claims.settle(db, settled, now_ms=now_ms, died_at_ms=died_at_ms, report=report)
             except sqlite3.IntegrityError as problem:  # two of what there is but one: the tables contradict each other
-                raise Damaged(f"a settlement does not fit what is there ({problem})") from None
+                raise Damaged(f"a settlement does not fit what is there ({name_of(problem)})") from None
 
         return self._outbox.run(settle)
 

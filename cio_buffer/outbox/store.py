@@ -12,7 +12,7 @@ from cio_buffer.outbox import letters, log, quarantine, tables
 from cio_buffer.outbox.archive import What
 from cio_buffer.outbox.backup import throw_away_expired
 from cio_buffer.outbox.contract import Ledger, Sizes
-from cio_buffer.outbox.damaged import Damaged, is_damage
+from cio_buffer.outbox.damaged import Damaged, is_damage, name_of
 from cio_buffer.outbox.entry import ANSWER_KEPT_S, AppCall, NewEntry, Report, pack_calls, unpack_calls, unpack_lanes
 from cio_buffer.outbox.file import CHECKPOINT_BYTES, StoreFile
 from cio_buffer.outbox.letters import Leftover
@@ -105,7 +105,7 @@ class Store:
         except (OSError, sqlite3.Error) as problem:
             self.file.close()
             if is_damage(problem):
-                raise Damaged(str(problem)) from None
+                raise Damaged(name_of(problem)) from None
             raise StoreUnusable(f"cannot read {self.path}: {problem}") from None
         except BaseException:
             self.file.close()

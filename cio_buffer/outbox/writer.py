@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from cio_buffer.clock import Clock
 from cio_buffer.errors import OutboxUnavailable, StoreUnusable
-from cio_buffer.outbox.damaged import Damaged, is_damage
+from cio_buffer.outbox.damaged import Damaged, is_damage, name_of
 from cio_buffer.outbox.entry import AppCall, NewEntry
 from cio_buffer.outbox.store import SECONDS_BETWEEN_LOOKS, Store
 
@@ -174,7 +174,7 @@ class Writer:
             self._failed("open", problem)
 
     def _set_aside(self, damage: Exception) -> None:
-        self._store.set_aside(str(damage))
+        self._store.set_aside(name_of(damage))
         self._is_doubted = False
         self._failures = 0
         self._call_in_loop(self._on_set_aside)

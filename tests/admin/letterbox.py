@@ -12,9 +12,11 @@ from structlog.testing import LogCapture
 
 from cio_buffer.admin.letter_routes import LetterRoutes
 from cio_buffer.admin.routes import AdminRoutes
+from cio_buffer.admin.set_aside_routes import SetAsideRoutes
 from cio_buffer.errors import InvalidOperation, OutboxUnavailable, Problem
 from cio_buffer.http.answers import in_json
 from cio_buffer.outbox.archive import EVERY_LETTER, Dead, Letters, Replayed
+from cio_buffer.outbox.contract import SetAside
 from cio_buffer.outbox.entry import Attempt, Fate, NewEntry, pack_lanes, unpack_lanes
 from cio_buffer.outbox.names import Names
 from cio_buffer.server import Server
@@ -130,6 +132,25 @@ class FakeArchive:
         self.under_way -= 1
 
 
+class FakeQuarantine:
+    """Of an outbox: the stores that were set aside, and how removing one goes, are set by the test."""
+
+    def __init__(self) -> None:
+        self.there: list[SetAside] = []
+        self.is_deletable = self.may_vanish = True
+
+    def set_aside(self) -> Sequence[SetAside]:
+        return list(self.there)
+
+    async def remove_set_aside(self, name: str) -> bool:
+        if not self.is_deletable:
+            raise OutboxUnavailable("it cannot be deleted (Permission denied)")
+        if not self.may_vanish:
+            return False
+        self.there = [one for one in self.there if one.name != name]
+        return True
+
+
 def amend(letter: Dead, body: bytes) -> NewEntry:
     """Takes whatever begins as an object does."""
     if not body.startswith(b"{"):
@@ -142,6 +163,7 @@ class Desk:
 
     def __init__(self, *letters: Dead) -> None:
         self.archive = FakeArchive(*letters)
+        self.quarantine = FakeQuarantine()
         self.clock = FakeClock()
         said = LogCapture()
         self.said: list[MutableMapping[str, Any]] = said.entries
@@ -152,6 +174,7 @@ class Desk:
             dict,
             letters=self.letters,
             traces=SimpleNamespace(answer=self._trace),
+            set_aside=SetAsideRoutes(self.quarantine),  # type: ignore[arg-type]
         )
         self._server = Server(routes.answer, body_max_bytes=262_144, connections_max=32)
 

@@ -11,10 +11,26 @@ from structlog.testing import LogCapture
 from cio_buffer.admin.observer import Observer
 from cio_buffer.errors import OutboxUnavailable
 from cio_buffer.outbox.archive import BusyLane, Keeping
-from cio_buffer.outbox.contract import Condition, Ledger, Sizes
+from cio_buffer.outbox.contract import Condition, Ledger, SetAside, Sizes
 from cio_buffer.outbox.names import Names
 from cio_buffer.telemetry.recent import Recent
 from tests.support.clock import FakeClock
+
+
+def damaged(**fields: Any) -> SetAside:
+    """A store that was set aside, and is salvaged unless `fields` say otherwise."""
+    given: dict[str, Any] = {
+        "name": "20261125T070501.123Z",
+        "path": "/var/lib/cio-buffer/quarantine/20261125T070501.123Z",
+        "bytes": 13_000_000,
+        "state": "over",
+        "why": "database disk image is malformed (SQLITE_CORRUPT)",
+        "saved": 99_740,
+        "dead_saved": 3,
+        "lost": 260,
+        "dead_lost": 0,
+    }
+    return SetAside(**given | fields)
 
 
 class Archive:
@@ -60,6 +76,9 @@ class Outbox:
         self.bytes_used, self.bytes_max = 1 << 20, 4 << 30
         self.oldest: int | None = None
         self.is_readable = True
+        self.damaged: list[SetAside] = []
+        self.errors: dict[str, int] = {}
+        self.is_salvaging = False
 
     def ledger(self) -> Ledger:
         return self.counts
@@ -68,7 +87,16 @@ class Outbox:
         return self.kept
 
     def condition(self) -> Condition:
-        return Condition(refusing=self.refusing, bytes_used=self.bytes_used, bytes_max=self.bytes_max)
+        return Condition(
+            refusing=self.refusing,
+            bytes_used=self.bytes_used,
+            bytes_max=self.bytes_max,
+            errors=dict(self.errors),
+            is_salvaging=self.is_salvaging,
+        )
+
+    def set_aside(self) -> list[SetAside]:
+        return list(self.damaged)
 
     async def oldest_at_ms(self) -> int | None:
         if not self.is_readable:

@@ -51,6 +51,28 @@ def test_looks_that_came_late_still_make_a_rate():
     assert flow.rates(ledger(1_200), 1_120.0, over_s=60).accepted_per_s == 10
 
 
+@pytest.mark.parametrize("over_s", [10, 60])
+def test_a_store_that_begins_anew_makes_no_negative_rate(over_s):
+    """A damaged one made room for it: its totals begin at zero, once the looks of before it are told apart."""
+
+    def reborn(second):
+        return ledger(1_000 + 5 * second, 1_000) if second < 20 else ledger(3 * (second - 20), second - 20)
+
+    assert after(19, reborn, over_s) == pytest.approx((5, 0, 0))
+    assert after(20, reborn, over_s) == (0, 0, 0)
+    assert after(80, reborn, over_s) == pytest.approx((3, 1, 1))
+
+
+def test_between_its_first_commit_and_the_next_look_a_new_store_has_no_rate():
+    flow = Flow(ledger(1_000, 1_000), 1_000.0)
+    rates = flow.rates(ledger(3), 1_000.5, over_s=60)
+    assert (rates.accepted_per_s, rates.delivered_per_s, rates.left_per_s) == (0, 0, 0)
+
+
+def test_what_is_salvaged_is_no_inflow():
+    assert after(30, lambda second: Ledger(accepted=second, salvaged=100 * second)) == pytest.approx((1, 0, 0))
+
+
 def test_memory_is_bounded():
     flow = Flow(ledger(0), 0.0)
     for second in range(10_000):

@@ -1,11 +1,12 @@
 """What the snapshot says, and what is logged when it changes."""
 
+import msgspec
 import pytest
 
 from cio_buffer.outbox.contract import Ledger
 from cio_buffer.upstream.limits import CAMPAIGN_AGE_MAX_S
 from cio_buffer.upstream.troubles import TROUBLES
-from tests.admin.rooms import Rooms
+from tests.admin.rooms import Rooms, damaged
 
 HOUR_S = 3_600.0
 
@@ -120,3 +121,74 @@ async def test_whose_fault_it_is(rooms, word):
     assert (seen.upstream.trouble, seen.upstream.ambiguous) == (word, 7)
     assert seen.upstream.hint == (TROUBLES[word].hint if word else None)
     assert (seen.drain.breaker, seen.drain.rate_limit_per_s) == ("probing", 100.0)
+
+
+async def test_a_store_that_is_set_aside_salvaged_and_removed_is_told_once_each(rooms):
+    for state in (None, "waiting", "salvaging", "salvaging", "over", "over", None, None):
+        rooms.outbox.damaged = [damaged(state=state)] if state else []
+        rooms.observer.look_at_room()
+    aside, salvaged, removed = rooms.said
+    assert (aside["name"], aside["reason"]) == (damaged().name, damaged().why)
+    assert (salvaged["saved"], salvaged["lost"], salvaged["dead_saved"], salvaged["dead_lost"]) == (99_740, 260, 3, 0)
+    assert "quarantine remove" in salvaged["hint"]
+    assert removed["name"] == damaged().name
+    assert await rooms.lines() == [
+        ("error", "store.set_aside"),
+        ("warning", "store.salvaged"),
+        ("info", "store.quarantine_removed"),
+    ]
+
+
+@pytest.mark.parametrize("state", ["over", "failed"])
+async def test_what_a_start_finds_set_aside_is_told_though_it_was_salvaged_before_the_first_look(rooms, state):
+    rooms.outbox.damaged = [damaged(state=state)]
+    rooms.observer.look_at_room()
+    rooms.observer.look_at_room()
+    assert await rooms.lines() == [("error", "store.set_aside"), ("warning", "store.salvaged")]
+
+
+async def test_checkpoints_that_fail_are_told_once_and_their_end_once(rooms):
+    """They are counted; one that goes through is seen by none being counted for a while."""
+    told = []
+    for second in range(60):
+        rooms.outbox.errors = {"commit": second, "checkpoint": min(max(second - 10, 0), 20)}  # from 11 to 30
+        rooms.observer.look_at_room()
+        told += [(second, event) for _, event in await rooms.lines()]
+        assert (await rooms.observer.status()).outbox.is_checkpoint_failing is (11 <= second < 40)
+        rooms.clock.advance(1.0)
+    assert told == [(11, "store.checkpoint_failed"), (40, "store.checkpoint_recovered")]
+
+
+async def test_the_status_has_what_was_set_aside_and_the_errors(rooms):
+    rooms.outbox.damaged, rooms.outbox.errors, rooms.outbox.is_salvaging = [damaged()], {"commit": 2}, True
+    rooms.outbox.counts = Ledger(accepted=5, salvaged=7, delivered=4, dead_lettered=1, dead=1)
+    seen = await rooms.observer.status()
+    [one] = seen.outbox.quarantined
+    assert (one.path, one.bytes, one.salvaged) == (damaged().path, 13_000_000, 99_743)
+    assert (seen.outbox.errors, seen.outbox.is_salvaging, seen.ledger.salvaged) == ({"commit": 2}, True, 7)
+
+
+async def test_a_ledger_that_begins_again_from_zero_adds_up_and_is_no_negative_rate(rooms):
+    """While the drain still has in hand what was in the store that is damaged and gone."""
+    rooms.drain.in_flight_entries, rooms.drain.in_flight_parked = 40, 3
+    for second in range(120):
+        old = Ledger(accepted=9_000 + second, delivered=8_000 + second, parked=50)
+        new = Ledger(accepted=second - 60, salvaged=min(30, 3 * (second - 60)), parked=0 if second < 80 else 5)
+        if second > 110:
+            new = msgspec.structs.replace(new, parked=new.entries)  # what was in hand is not among these
+        rooms.outbox.counts = old if second < 60 else new
+        rooms.observer.look_at_room()
+        seen = await rooms.observer.status()
+        told = seen.ledger
+        assert min(told.pending, told.held, told.in_flight) >= 0
+        ended = told.delivered + told.dead_lettered + told.purged
+        assert told.accepted + told.replayed + told.salvaged == ended + told.pending + told.held + told.in_flight
+        assert seen.outbox.accepted_per_s >= 0
+        assert (seen.outbox.empty_in_s or 0) >= 0
+        rooms.clock.advance(1.0)
+    assert seen.outbox.accepted_per_s == pytest.approx(1, rel=0.1)
+
+
+async def test_while_a_store_is_salvaged_nothing_is_foreseen_to_leave(rooms):
+    rooms.outbox.is_salvaging = True
+    assert (await minute(rooms, accepted_per_s=10, delivered_per_s=60)).empty_in_s is None

@@ -201,3 +201,12 @@ async def test_what_was_evicted_lately_is_forgotten_after_a_day() -> None:
         rooms.clock.advance(LATELY_S / 4)
     rooms.clock.advance(LATELY_S)
     assert (await rooms.observer.status()).dead_letters.evicted_lately == 0
+
+
+async def test_a_new_store_begins_to_evict_from_zero() -> None:
+    """A damaged one made room for it. What was evicted lately stays so; what the new one evicts is counted anew."""
+    rooms = Rooms(evicted_before=40)
+    for evicted in (45, 0, 2):
+        rooms.outbox.counts = Ledger(accepted=evicted, dead_lettered=evicted, dead_evicted=evicted)
+        seen = (await rooms.observer.status()).dead_letters
+    assert (seen.evicted, seen.evicted_lately) == (2, 7)

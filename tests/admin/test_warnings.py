@@ -3,10 +3,11 @@
 import msgspec
 import pytest
 
+from cio_buffer.admin.quarantine_words import quarantined
 from cio_buffer.admin.status import Status
 from cio_buffer.admin.warnings import warnings
 from cio_buffer.upstream.troubles import TROUBLES
-from tests.admin.rooms import Rooms
+from tests.admin.rooms import Rooms, damaged
 
 PEOPLE = {"credentials_rejected", "forbidden", "redirected", "not_found", "tls", "dns", "not_customer_io"}
 
@@ -97,8 +98,56 @@ async def test_a_quota_of_dead_letters_that_is_nearly_full(mib, is_told):
     assert [one.partition(";")[0] for one in told] == ([f"dead letters take {mib} of 100 MiB"] if is_told else [])
 
 
+SENT_AGAIN = "what was saved may have been delivered before; it is sent again under the same ids"
+REMOVE = "cio-buffer outbox quarantine remove 20261125T070501.123Z"
+
+
+@pytest.mark.parametrize(
+    ("fields", "told", "is_removable"),
+    [
+        ({}, "99,740 operations and 3 dead letters are back, 260 and 0 are not", True),
+        ({"lost": None, "dead_lost": None}, "3 dead letters are back; how many are not, nobody knows", True),
+        ({"lost": None}, "are back, an unknown number and 0 are not", True),
+        ({"saved": 1, "dead_saved": 1}, "1 operation and 1 dead letter are back", True),
+        ({"state": "failed", "why": "OSError: gone"}, "salvaging it broke off (OSError: gone)", True),
+        ({"state": "waiting", "saved": 0}, "what can be read of it is being brought back", False),
+        ({"state": "salvaging", "saved": 0}, "what can be read of it is being brought back", False),
+    ],
+)
+async def test_a_store_that_was_set_aside_is_told_until_it_is_removed(fields, told, is_removable):
+    [warning] = warnings(await seen(outbox={"quarantined": [quarantined(damaged(**fields))]}))
+    assert "a damaged store was set aside, 20261125T070501.123Z" in warning
+    assert told in warning
+    assert (REMOVE in warning) is (SENT_AGAIN in warning) is is_removable
+
+
+async def test_a_folder_that_somebody_named_is_quoted_in_the_command():
+    [warning] = warnings(await seen(outbox={"quarantined": [quarantined(damaged(name="a b; rm"))]}))
+    assert warning.endswith("remove 'a b; rm'")
+
+
+async def test_each_store_has_its_sentence():
+    two = [quarantined(damaged()), quarantined(damaged(name="20261126T000000.000Z"))]
+    assert len(warnings(await seen(outbox={"quarantined": two}))) == 2
+
+
+async def test_while_a_store_is_salvaged_nothing_leaves():
+    [warning] = warnings(await seen(outbox={"is_salvaging": True}))
+    assert warning.startswith("nothing leaves while a damaged store is salvaged")
+
+
+async def test_checkpoints_that_fail_are_told_while_they_do():
+    errors = {"checkpoint": 1_234, "commit": 2}
+    assert warnings(await seen(outbox={"errors": errors})) == []
+    [warning] = warnings(await seen(outbox={"errors": errors, "is_checkpoint_failing": True}))
+    assert "(1,234 times since the start)" in warning
+
+
 async def test_an_older_daemon_says_nothing_of_them():
     """And so there is nothing to be told, nor to be divided by."""
     told = msgspec.to_builtins(await seen())
     del told["dead_letters"], told["lanes"], told["outbox"]["log_bytes"], told["outbox"]["log_lines"]
+    for new in ("quarantined", "errors", "is_salvaging", "is_checkpoint_failing"):
+        del told["outbox"][new]
+    del told["ledger"]["salvaged"]
     assert warnings(msgspec.convert(told, Status)) == []

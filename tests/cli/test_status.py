@@ -31,6 +31,7 @@ DOCUMENTED: dict[str, Any] = {
         "held",
         "in_flight",
         "balanced",
+        "salvaged",
     ],
     "outbox": [
         "entries",
@@ -44,6 +45,10 @@ DOCUMENTED: dict[str, Any] = {
         "order_violations",
         "log_lines",
         "log_bytes",
+        "quarantined",
+        "is_salvaging",
+        "errors",
+        "is_checkpoint_failing",
     ],
     "drain": [
         "state",

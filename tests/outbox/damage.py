@@ -9,14 +9,24 @@ from pathlib import Path
 
 from cio_buffer.outbox import opening, schema, tables
 from cio_buffer.outbox.beside import shm_of, wal_of
-from cio_buffer.outbox.entry import DeadLetter, Delivered, Entry, NewEntry, Parked, Released, Settled, Settlement
+from cio_buffer.outbox.entry import (
+    DeadLetter,
+    Delivered,
+    Entry,
+    NewEntry,
+    Parked,
+    Released,
+    Report,
+    Settled,
+    Settlement,
+)
 from cio_buffer.outbox.sqlite import SqliteOutbox
 from tests.outbox.backends import NOW_MS, PLENTY, WAIT_MAX_MS, operation
 from tests.support.clock import FakeClock
 
 PAGE, FRAME, WAL_HEADER = 4096, 4120, 32
 ANOTHERS = b'"of another store"'
-REFUSED = DeadLetter(reason="refused", vendor_reason="required", field="name", message="was \ud7ff missing", status=422)
+REFUSED = DeadLetter(reason="refused", vendor_reason="required", field="name", message="is naïve", status=422)
 
 Seqs = dict[int, bytes]
 """Bodies by their numbers."""
@@ -69,10 +79,13 @@ async def worked(outbox: SqliteOutbox, name: str) -> None:
     claim = await lease.claim(PLENTY, now_ms=NOW_MS)
     await lease.settle([Settled(one, Released(), 1) for one in claim.parked], now_ms=NOW_MS)
     fates = [Settled(one, fate, 1) for one in (met.entry for met in claim.main) if (fate := fate_of(one)) is not None]
-    await lease.settle(fates, now_ms=NOW_MS)
-    await lease.give_up()
+    await lease.settle(fates, now_ms=NOW_MS, report=report_on([one.entry for one in fates], lease.first_request))
     for some in range(60, 120, 10):
         await outbox.append([new(f"{name}{at}", 9_000 if at % 9 == 0 else 150) for at in range(some, some + 10)])
+
+
+def report_on(entries: list[Entry], number: int) -> Report:
+    return Report(number=number, sent_at_ms=NOW_MS, took_ms=20, is_v1=False, status=207, trouble=None, entries=entries)
 
 
 def fate_of(entry: Entry) -> Settlement | None:

@@ -1,0 +1,117 @@
+"""The daemon under strace, which makes a system call fail, wait, or be the last one."""
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientError
+
+from tests.support.process import PATIENCE_S, Daemon, Door
+
+WHEN_MAX = 65_535
+"""The highest number of a call that strace can name. It counts for each thread by itself."""
+
+ATTACHED = b"attached"
+DETACHED_IN_S = 10.0
+
+
+class Injection:
+    """`what` befalls `calls` (names with commas): strace's `error=EIO:when=3..7`, and so on. `path`: only on that file."""
+
+    def __init__(self, calls: str, what: str, path: Path | None = None) -> None:
+        self.calls, self.what, self.path = calls, what, path
+
+    def __str__(self) -> str:
+        return f"{self.calls}:{self.what}" + (f" on {self.path.name}" if self.path else "")
+
+    def command(self) -> list[str]:
+        """strace and its options, before the program or `-p`."""
+        only = ["-P", str(self.path)] if self.path else []
+        return [
+            *("strace", "-f", "-qq", "-o", "/dev/null", *only),
+            *("-e", f"trace={self.calls}", "-e", f"inject={self.calls}:{self.what}"),
+        ]
+
+
+class TracedDaemon(Daemon):
+    """Says 503 to nobody without a `Retry-After`; `refused` counts them. `floor_bytes`: see `disk_free_min_bytes`."""
+
+    def __init__(self, folder: Path, track_url: str, *, floor_bytes: int = 0, **more: Any) -> None:
+        super().__init__(folder, track_url, **more)
+        floor = f"disk_free_min_bytes = {floor_bytes}"
+        self.config.write_text(self.config.read_text().replace("disk_free_min_bytes = 0", floor))
+        self.refused = 0
+
+    async def launch(self, injection: Injection | None = None) -> bool:
+        """Start it, under strace if something is to befall it; False if it ended before it was ready.
+
+        `strace -D` makes the daemon our child and strace the grandchild, so that signals and exit codes are the
+        daemon's own; it ends with it.
+        """
+        strace = [*injection.command(), "-D", "--seccomp-bpf"] if injection else []
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: ASYNC220 - it is over in a millisecond
+                [*strace, sys.executable, "-m", "cio_buffer", "run", "--config", str(self.config)],
+                stderr=log,
+                stdout=log,
+                env=self._environ,
+            )
+        async with asyncio.timeout(PATIENCE_S):
+            while self.process.poll() is None:
+                try:
+                    listening = (await self.status())["listening"]
+                except (OSError, ClientError, TimeoutError):
+                    await asyncio.sleep(0.02)
+                else:
+                    self._url = next(place for place in listening if place.startswith("http:"))
+                    return True
+        return False
+
+    @asynccontextmanager
+    async def befallen(self, injection: Injection) -> AsyncIterator[None]:
+        """It befalls the daemon that runs, for as long as this lasts."""
+        assert self.process
+        command = [*injection.command(), "-p", str(self.process.pid)]
+        command.remove("-qq")  # it says when it is there
+        strace = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE)
+        try:
+            assert strace.stderr
+            async with asyncio.timeout(DETACHED_IN_S):
+                said = await strace.stderr.readline()
+            assert ATTACHED in said, said
+            yield
+        finally:
+            if strace.returncode is None:
+                strace.terminate()
+            async with asyncio.timeout(DETACHED_IN_S):
+                await strace.communicate()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        raw: bytes | None = None,
+        *,
+        door: Door = "unix",
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, bytes]:
+        """As in `Daemon`, and a 503 is counted, and has to say when to come again."""
+        status, said = await super().call(method, path, body, raw, door=door, headers=headers)
+        if status == 503:
+            self.refused += 1
+        return status, said
+
+    async def __aenter__(self) -> "TracedDaemon":
+        await super().__aenter__()
+        return self
+
+
+def missing(programs: Sequence[str] = ("strace",)) -> str:
+    """Which of them are not there; "" if all are."""
+    return ", ".join(program for program in programs if not shutil.which(program))
