@@ -11,7 +11,7 @@ from cio_buffer.outbox import quarantine, schema
 from cio_buffer.outbox.backup import Upgrade
 from cio_buffer.outbox.beside import size_of, wal_of
 from cio_buffer.outbox.damaged import code_of
-from cio_buffer.outbox.opening import WAL_BYTES_KEPT, Connect, open_store
+from cio_buffer.outbox.opening import WAL_BYTES_KEPT, Connect, close_untouched, open_store
 from cio_buffer.outbox.quarantine import Before
 from cio_buffer.outbox.space import Space
 
@@ -88,16 +88,23 @@ class StoreFile:
                 self._db.close()
             self._db = None
 
+    def let_go(self) -> None:
+        """Close it, and leave the WAL where it is: the file may be damaged."""
+        if self._db is not None:
+            close_untouched(self._db, self.path)
+            self._db = None
+
     def set_aside(self, before: Before) -> None:
         """Move it out of the way; nothing is there afterwards. Raises StoreUnusable where that cannot be done."""
         now = self._clock.monotonic()
         if self._last_set_aside is not None and now - self._last_set_aside < SET_ASIDE_REST_S:
             raise StoreUnusable(f"{self.path} is damaged again so soon after another was")
-        self.close()
         try:
-            self._move(before)
+            self._move(before)  # before it is closed: SQLite empties no WAL into a file that has moved
         except OSError as problem:
             raise StoreUnusable(f"cannot set {self.path} aside: {problem.strerror}") from None
+        finally:
+            self.close()
         self._last_set_aside = now
 
     def _move(self, before: Before) -> None:

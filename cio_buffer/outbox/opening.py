@@ -196,6 +196,20 @@ def check_ours(connection: sqlite3.Connection, path: Path, known_format: int | N
         raise StoreUnusable(f"{path} was written by a newer cio_buffer (format {version}, we know {schema.VERSION})")
 
 
+def has_lost_its_head(path: Path) -> bool:
+    """Whether a store's first bytes are no SQLite header as all of ours have it: SQLite could make nothing of it.
+
+    Seen before SQLite is: that, when it closes such a file, empties the WAL into it. The same holds of when to call it
+    as of `is_ours_by_header`.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(100)
+    except OSError:
+        return False
+    return bool(head) and (head[:16], head[16:18], head[21:24]) != (b"SQLite format 3\0", b"\x10\x00", b"\x40\x20\x20")
+
+
 def is_ours_by_header(path: Path) -> bool:
     """Whether a file that SQLite cannot read was ours, by its first bytes.
 

@@ -17,7 +17,7 @@ from cio_buffer.outbox.entry import ANSWER_KEPT_S, AppCall, NewEntry, Report, pa
 from cio_buffer.outbox.file import CHECKPOINT_BYTES, StoreFile
 from cio_buffer.outbox.letters import Leftover
 from cio_buffer.outbox.log import NEVER_MS, Line
-from cio_buffer.outbox.opening import Connect
+from cio_buffer.outbox.opening import Connect, has_lost_its_head
 from cio_buffer.outbox.quarantine import Before
 from cio_buffer.outbox.salvage import remains
 from cio_buffer.outbox.space import PAGE_BYTES, Space
@@ -84,6 +84,8 @@ class Store:
         except OSError as problem:
             raise StoreUnusable(f"cannot set aside what is left of {self.path}: {problem.strerror}") from None
         try:
+            if known_format is not None and has_lost_its_head(self.path):
+                raise Damaged("its first bytes are not as we wrote them")
             self._open_twice()
         except Damaged as damage:
             self.set_aside(str(damage))
@@ -98,7 +100,7 @@ class Store:
 
     def reopen(self) -> None:
         """Open it, anew if it was open. Raises Damaged, or StoreUnusable."""
-        self.file.close()
+        self.file.let_go()
         db = self.file.open()
         try:
             self._begin(db)
@@ -113,7 +115,6 @@ class Store:
 
     def set_aside(self, why: str) -> None:
         """Move the damaged file out of the way and begin another. Raises StoreUnusable where that cannot be done."""
-        self.file.close()
         self.file.set_aside(self._before(why))
         self.generation += 1
         self._is_known = False

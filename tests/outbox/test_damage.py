@@ -11,10 +11,8 @@ import pytest
 from msgspec import Struct
 
 from cio_buffer.errors import LeaseLost, OutboxUnavailable
-from cio_buffer.outbox.beside import shm_of, wal_of
-from cio_buffer.outbox.contract import Ledger
+from cio_buffer.outbox.beside import wal_of
 from cio_buffer.outbox.entry import Delivered, Settled
-from cio_buffer.outbox.pages import Pages
 from cio_buffer.outbox.salvage import EVENT_COLUMNS, Rescued, remains, rescue
 from cio_buffer.outbox.sqlite import SqliteOutbox
 from tests.outbox.backends import NOW_MS, PLENTY, WAIT_MAX_MS
@@ -119,7 +117,7 @@ def test_what_undamaged_pages_hold_is_saved(whole: Whole, tmp_path: Path, seeds:
         saved = {row.values[0] for row in rows}
         assert undamaged(whole, store) <= saved, how
         strange = [row for row in rows if is_strange(row, whole)]
-        assert len(strange) <= (5 if "bits" in how else 0), (how, strange)
+        assert len(strange) <= (how.count(",") + 1 if "bits" in how else 0), (how, strange)
         assert found.highest_seq in {0, remains(whole.store).highest_seq} or "bits" in how or found.counts, how
         shutil.rmtree(store.parent)
 
@@ -127,13 +125,14 @@ def test_what_undamaged_pages_hold_is_saved(whole: Whole, tmp_path: Path, seeds:
 def is_strange(row: Rescued, whole: Whole) -> bool:
     """Whether it never was in the store, nor in the one of which it has got a page."""
     body = row.values[BODY]
-    return body != ANOTHERS and body not in {whole.first.get(row.values[0]), body_of_delivered(body)}  # type: ignore[arg-type]
+    return body != ANOTHERS and body != whole.first.get(row.values[0]) and not is_delivered(body)  # type: ignore[call-overload]
 
 
-def body_of_delivered(body: object) -> object:
-    """The same, if it is as all of them are: what was delivered is not in the store any more to be compared with."""
-    name, said = re.fullmatch(rb'{"name": "([ab]\d+)", "said": "([^"]+)"}', body).groups() or (b"", b"")  # type: ignore[arg-type, union-attr]
-    return body if said == name * (len(said) // len(name)) else None
+def is_delivered(body: object) -> bool:
+    """Whether it is as all bodies are: of what was delivered there is nothing to be compared with."""
+    assert isinstance(body, bytes)
+    made = re.fullmatch(rb'{"name": "([ab]\d+)", "said": "([^"]+)"}', body)
+    return made is not None and made[2] == made[1] * (len(made[2]) // len(made[1]))
 
 
 @pytest.mark.parametrize("seeds", GROUPS, ids=str)
@@ -150,6 +149,7 @@ async def test_the_outbox_goes_on(whole: Whole, tmp_path: Path, seeds: range) ->
 
 
 async def goes_on(store: Path, whole: Whole, how: str) -> None:
+    intact = undamaged(whole, store)
     outbox = outbox_at(store, FakeClock())
     began = time.monotonic()
     await outbox.open()
@@ -161,11 +161,11 @@ async def goes_on(store: Path, whole: Whole, how: str) -> None:
     assert [one.state for one in told] == ["over"] * len(told), how
     ledger = outbox.ledger()
     assert sum((one.saved or 0) + (one.dead_saved or 0) for one in told) == ledger.salvaged, how
-    if told:
-        assert set(delivered) - {number} <= set(range(2**53)), how
-        assert len(delivered) >= told[0].saved, how
-    assert ledger.entries == 0, how
-    assert (await outbox.audit()).is_balanced, how
+    assert len(delivered) >= sum(one.saved or 0 for one in told), how
+    if told or "another store" not in how:  # SQLite takes a page like that for one of its own, and ours is gone
+        assert (ledger.entries, (await outbox.audit()).is_balanced) == (0, True), how
+    if "WAL" not in how:  # what is behind damage in the WAL, SQLite forgets when it opens it
+        assert intact & set(whole.waiting) <= set(delivered), how
     if "-shm" in how:
         assert set(whole.waiting) <= set(delivered), how
         assert ledger.dead == len(whole.dead), how
@@ -178,9 +178,9 @@ async def drained_whatever_comes(outbox: SqliteOutbox) -> list[int]:
     while True:
         try:
             await drain(outbox, delivered)
+            await outbox.audit()
         except (LeaseLost, OutboxUnavailable):
-            while outbox.condition().is_salvaging:
-                await asyncio.sleep(0.002)
+            await asyncio.sleep(0.002)
         else:
             return delivered
 

@@ -184,6 +184,19 @@ async def test_a_crash_during_salvage_is_made_good(
     await outbox.close()
 
 
+@pytest.mark.parametrize("offset", [0, 18, 100])
+async def test_what_is_found_damaged_is_set_aside_with_its_wal(path: Path, clock: FakeClock, offset: int) -> None:
+    """SQLite would empty the WAL into a file that it closes, and delete it: another damage there would then be lost."""
+    await killed_with_its_wal(path, clock, *NAMES)
+    wal = path.with_name("outbox.db-wal").read_bytes()
+    overwrite(path, offset, b"\xa5" * 200)
+    outbox = await opened(path, clock)
+    await salvaged(outbox)
+    (told,) = outbox.set_aside()
+    assert (Path(told.path) / "outbox.db-wal").read_bytes() == wal
+    await outbox.close()
+
+
 async def test_a_crash_at_any_point_of_setting_aside_loses_nothing(
     path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
