@@ -8,7 +8,7 @@ import fcntl
 import os
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from cio_buffer.outbox import schema
 from cio_buffer.outbox.backup import Upgrade, prepare_upgrade
 from cio_buffer.outbox.beside import lock_of, size_of, sync_folder, wal_of
 from cio_buffer.outbox.damaged import Damaged, is_damage
+from cio_buffer.outbox.pages import commits
 
 NETWORK_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs", "afs"}
 
@@ -135,12 +136,15 @@ def open_store(
     """
     if path.exists() and not size_of(path) and (known_format is not None or size_of(wal_of(path))):
         raise Damaged("there is nothing in it any more")  # SQLite would begin anew, and delete the WAL
+    ends = commits(wal_of(path))
     umask = os.umask(0o077)
     try:
         connection = connect(str(path))
         try:
             check_ours(connection, path, known_format)
             apply_settings(connection)
+            if ends:
+                check_wal(connection, ends)
             empty_wal(connection)
             if upgrade := prepare_upgrade(connection, path, keep_free_bytes=keep_free_bytes):
                 on_upgrade(upgrade)
@@ -231,6 +235,18 @@ def apply_settings(connection: sqlite3.Connection) -> None:
             raise StoreUnusable(f"SQLite did not take {name} = {value}")
     if pragma(connection, "application_id") != schema.APPLICATION_ID:
         connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}").fetchall()
+
+
+def check_wal(connection: sqlite3.Connection, ends: Sequence[int]) -> None:
+    """Raises Damaged where SQLite ends its reading of the WAL before commits that were synced.
+
+    `ends`: the frames that end a commit, whoever can read them. SQLite drops whatever stands behind a frame that is not
+    as it was written. A power cut leaves one such commit, which nobody was told of; behind it there can be another
+    only if it had been synced, and was hit later.
+    """
+    _, known, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    if sum(end >= known for end in ends) > 1:
+        raise Damaged("its WAL is not as it was written")
 
 
 def empty_wal(connection: sqlite3.Connection) -> None:

@@ -111,6 +111,34 @@ class Pages:
             self._latest[page] = at
 
 
+def commits(wal: Path) -> list[int]:
+    """Places of the frames that end a commit since the WAL was last begun anew, as their headers tell; ascending.
+
+    Of a WAL whose own header makes no sense, by the salts that its frames have.
+    """
+    fd = open_if_there(wal)
+    if fd is None:
+        return []
+    try:
+        header = pread(fd, WAL_HEADER_BYTES, 0)
+        salts = header[16:24] if is_whole(header) else current_salts(header[16:24], fd)
+        return [at for at, (page, after, its, _) in enumerate(frame_headers(fd)) if page and after and its == salts]
+    finally:
+        os.close(fd)
+
+
+def is_whole(header: bytes) -> bool:
+    """Whether a WAL's header has the checksum that it tells."""
+    if len(header) < WAL_HEADER_BYTES:
+        return False
+    words = struct.unpack(f"{'>' if header[:4] == WORDS_BIG.to_bytes(4) else '<'}6I", header[:24])
+    first = second = 0
+    for one, other in zip(words[::2], words[1::2], strict=True):
+        first = (first + one + second) & 0xFFFFFFFF
+        second = (second + other + first) & 0xFFFFFFFF
+    return struct.pack(">2I", first, second) == header[24:]
+
+
 def current_salts(told: bytes, wal: int) -> bytes:
     """Those that the WAL's header tells, unless no frame at its beginning has them: then what most of those have."""
     found = Counter(salts for _, _, salts, _ in islice(frame_headers(wal), 16))

@@ -15,6 +15,7 @@ from typing import Any
 from cio_buffer.clock import Clock
 from cio_buffer.errors import OutboxUnavailable
 from cio_buffer.outbox import quarantine, takeover
+from cio_buffer.outbox.carving import SEQ_MAX
 from cio_buffer.outbox.contract import SetAside
 from cio_buffer.outbox.damaged import name_of
 from cio_buffer.outbox.quarantine import Salvage
@@ -84,7 +85,8 @@ class Salvager:
     async def _salvage(self, folder: Path) -> Salvage:
         """Bring back all of one; where reading breaks in a way that nobody foresaw, what was brought so far."""
         self._at = folder.name
-        chunks = rescue(folder / self._store.path.name)
+        highest = quarantine.before(folder).highest_seq or SEQ_MAX  # above it a number was never given out
+        chunks = rescue(folder / self._store.path.name, seq_max=highest)
         failed = ""
         try:
             while chunk := await self._next(chunks):

@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from cio_buffer.errors import OutboxUnavailable
-from cio_buffer.outbox import letters, sqlite_archive
+from cio_buffer.outbox import letters, log, sqlite_archive
 from cio_buffer.outbox.archive import EVERY_LETTER, Letters, Replayed
 from cio_buffer.outbox.contract import Ledger
 from cio_buffer.outbox.entry import Delivered, NewEntry, pack_lanes
@@ -213,7 +213,7 @@ def leftover(seq: int, lanes: int = 0, size: int = 0) -> Leftover:
 )
 def test_who_touches_more_lanes_than_can_be_counted_has_a_line_of_its_own(lanes: list[int], lines: list[int]) -> None:
     found = [leftover(seq, count) for seq, count in enumerate(lanes)]
-    assert [[one.seq for one in some] for some in sqlite_archive.in_lines(found)] == lines
+    assert [[one.seq for one in some] for some in log.in_lines(found)] == lines
 
 
 @pytest.mark.parametrize(

@@ -89,26 +89,52 @@ def test_no_page_raises(page: bytes, seed: int) -> None:
             carving.ledger(row)
 
 
-@given(
-    values=st.lists(st.none() | st.integers(-(2**63), 2**63 - 1) | st.binary(max_size=9_000) | st.text(), min_size=1)
-)
+VALUES = st.none() | st.integers(-(2**63), 2**63 - 1) | st.binary(max_size=9_000) | st.text()
+
+
+@given(values=st.lists(VALUES, min_size=1, max_size=30))
 @settings(max_examples=60, deadline=None)
 def test_a_row_reads_as_sqlite_wrote_it(values: list[object], tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever it has, and however many pages it takes."""
-    values = values[:30]
-    path = tmp_path_factory.mktemp("rows") / "rows.db"
+    content, root = written(tmp_path_factory.mktemp("rows") / "rows.db", values)
+    assert rows_in(content, root) == [Row(-5, values)]
+
+
+def test_a_row_of_another_size_than_it_says_is_left_out(tmp_path: Path) -> None:
+    content, root = written(tmp_path / "rows.db", [b"x" * 40, "text"])
+    start = int.from_bytes(content[(root - 1) * PAGE_BYTES + 8 :][:2], "big")
+    content[(root - 1) * PAGE_BYTES + start] -= 1
+    assert rows_in(content, root) == []
+
+
+@pytest.mark.parametrize("leads_to", [0, 1, 1_000])
+def test_a_row_whose_pages_lead_elsewhere_is_left_out(tmp_path: Path, leads_to: int) -> None:
+    """From any of the pages in which it goes on."""
+    content, root = written(tmp_path / "rows.db", [b"x" * 12_000])
+    assert len(rows_in(content, root)) == 1
+    for at in range(root * PAGE_BYTES, len(content), PAGE_BYTES):
+        damaged, link = bytearray(content), leads_to.to_bytes(4, "big")
+        if damaged[at : at + 4] != link:
+            damaged[at : at + 4] = link
+            assert rows_in(damaged, root) == []
+
+
+def written(path: Path, values: list[object]) -> tuple[bytearray, int]:
+    """A database with one row, whose id is -5, in one table; and that table's first page."""
     db = sqlite3.connect(path)
     db.execute(f"CREATE TABLE rows (id INTEGER PRIMARY KEY, {', '.join(f'c{n}' for n in range(len(values)))})")
     db.execute(f"INSERT INTO rows VALUES (?{', ?' * len(values)})", (-5, *values))
     db.commit()
     (root,) = db.execute("SELECT rootpage FROM sqlite_schema").fetchone()
     db.close()
-    content = path.read_bytes()
+    return bytearray(path.read_bytes()), root
 
+
+def rows_in(content: bytes, root: int) -> list[Row]:
     def page(number: int) -> bytes:
-        return content[(number - 1) * PAGE_BYTES : number * PAGE_BYTES] if number else b""
+        return bytes(content[(number - 1) * PAGE_BYTES : number * PAGE_BYTES]) if number else b""
 
-    assert list(carving.rows(page(root), page, lambda _: True)) == [Row(-5, values)]
+    return list(carving.rows(page(root), page, lambda _: True))
 
 
 def test_a_checksum_is_that_of_the_file_format() -> None:

@@ -197,6 +197,36 @@ async def test_what_is_found_damaged_is_set_aside_with_its_wal(path: Path, clock
     await outbox.close()
 
 
+WAL_HEADER, FRAME = 32, 24 + PAGE
+
+
+@pytest.mark.parametrize(
+    "offset",
+    [0, 8, 16, WAL_HEADER + 20, WAL_HEADER + 24 + 100, WAL_HEADER + 4 * FRAME + 24 + 50],
+    ids=["magic", "page size", "salt", "checksum", "first frame", "fifth frame"],
+)
+async def test_a_wal_that_was_hit_after_it_was_synced_is_not_cut_short_in_silence(
+    path: Path, clock: FakeClock, offset: int
+) -> None:
+    """SQLite drops what stands behind a frame that is not as it was written, and calls that a recovery."""
+    outbox = await opened(path, clock)
+    for name in NAMES:
+        await outbox.append([said(name)])
+    copy = path.parent.parent / "copy" / "outbox.db"
+    copy.parent.mkdir()
+    for name in ("outbox.db", "outbox.db-wal", "outbox.db.lock"):
+        (copy.parent / name).write_bytes((path.parent / name).read_bytes())
+    await outbox.close()
+    wal = copy.with_name("outbox.db-wal")
+    overwrite(wal, offset, bytes([wal.read_bytes()[offset] ^ 0x10]))
+    outbox = await opened(copy, clock)
+    await salvaged(outbox)
+    assert await drained_whatever_comes(outbox) == [*NAMES]
+    (told,) = outbox.set_aside()
+    assert (told.saved, told.lost) == (3, 0)
+    await outbox.close()
+
+
 async def test_a_crash_at_any_point_of_setting_aside_loses_nothing(
     path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,8 +128,9 @@ def test_frames_of_an_older_wal_are_not_read(store: Path) -> None:
     """It is overwritten from its beginning: what is left of it behind that has other salts."""
     wal = wal_of(store).read_bytes()
     rows, found = read(store), remains(store)
-    frame = bytearray(wal[WAL_HEADER : WAL_HEADER + FRAME])
-    frame[8:16], frame[4:8] = bytes(8), (200).to_bytes(4, "big")
+    older = bytearray(wal[WAL_HEADER : WAL_HEADER + 60 * FRAME])
+    for at in range(0, len(older), FRAME):
+        older[at + 8 : at + 16] = bytes(8)
     with wal_of(store).open("ab") as file:
-        file.write(frame * 3)
+        file.write(older)
     assert (read(store), remains(store)) == (rows, found)
