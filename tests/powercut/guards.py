@@ -68,18 +68,28 @@ def after_hops(loop: asyncio.AbstractEventLoop, hops: int, done: Callable[[], No
         done()
 
 
-def full_wal_at_start() -> AbstractContextManager[object]:
-    return patch.object(opening, "empty_wal", lambda _: None)
+@contextmanager
+def full_wal_at_start() -> Iterator[None]:
+    """Nor is it looked at, which copies it too."""
+    with patch.object(opening, "empty_wal", lambda _: None), nobody_looks_at_the_wal():
+        yield
 
 
-def wal_left_behind() -> AbstractContextManager[object]:
+def nobody_looks_at_the_wal() -> AbstractContextManager[object]:
+    return patch.object(opening, "check_wal", lambda *_: None)
+
+
+@contextmanager
+def wal_left_behind() -> Iterator[None]:
+    """Nor does anybody notice that there is one beside a new store."""
     move = quarantine.move
 
     def move_all_but_the_wal(file: Path, folder: Path) -> None:
         if not file.name.endswith("-wal"):
             move(file, folder)
 
-    return patch.object(quarantine, "move", move_all_but_the_wal)
+    with patch.object(quarantine, "move", move_all_but_the_wal), nobody_looks_at_the_wal():
+        yield
 
 
 GUARDS = {

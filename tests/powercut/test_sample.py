@@ -1,13 +1,14 @@
 """A few of the power cuts that `python -m tests.powercut` makes, and what they have to find."""
 
 import random
+from types import ModuleType
 
 import pytest
 
 from tests.powercut.cuts import images
 from tests.powercut.disk import Deleted, Disk, Dropped, FolderSynced, Made, Renamed, Resized, Synced, Written
 from tests.powercut.guards import GUARDS
-from tests.powercut.library import NotHere, load_apsw
+from tests.powercut.library import NotHere, check_shared, load_apsw
 from tests.powercut.runs import Run, run
 from tests.powercut.stories import STORIES
 
@@ -42,6 +43,14 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(story: str, seed: int) 
 def test_what_is_done_for_power_cuts_sake_is_missed_where_it_is_not_done(guard: str, seed: int) -> None:
     tries = (Run(story=GUARDS[guard].story, seed=seed + n, guard=guard, stride=7, images_max=200) for n in range(TRIES))
     assert any(run(one).bad_images for one in tries)
+
+
+def test_a_library_with_another_sqlite_is_refused() -> None:
+    """In it the store would run on no disk of ours, and nothing would ever be found missing."""
+    apsw = ModuleType("apsw")
+    vars(apsw)["sqlitelibversion"] = lambda: "3.0.0"
+    with pytest.raises(NotHere, match=r"SQLite 3\.0\.0"):
+        check_shared(apsw)
 
 
 def found(disk: Disk) -> list[dict[str, bytes | None]]:
