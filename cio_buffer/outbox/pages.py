@@ -7,8 +7,9 @@ would write. Nothing here writes, and nothing raises for what the files hold.
 import os
 import struct
 from array import array
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 from operator import mul
@@ -29,6 +30,8 @@ READ_AT_ONCE = 64
 FRAME_HEADER = struct.Struct(">II8s8s")  # page, pages in the database after a commit or 0, salts, checksum
 WORDS_LITTLE, WORDS_BIG = 0x377F0682, 0x377F0683
 NONE = 0xFFFFFFFF
+IN_FILE = -1
+"""The place of a version that is in no frame: before all of them."""
 
 
 class Frame(NamedTuple):
@@ -48,6 +51,7 @@ class Pages:
         self.count = (size_of(self._file) + PAGE_BYTES - 1) // PAGE_BYTES
         self._latest: dict[int, int] = {}  # page -> its newest frame
         self._before: array[int] = array("I")  # frame -> the one before it with the same page
+        self._ends: array[int] = array("I")  # frames that end a commit
         if self._wal is not None:
             self._index(self._wal)
 
@@ -68,12 +72,34 @@ class Pages:
 
     def versions(self, number: int) -> Iterator[bytes]:
         """The newest first, and the one in the file last. Those that are cut short are filled up with zeros."""
+        return (self.at(number, place) for place in self.places(number))
+
+    def places(self, number: int) -> Iterator[int]:
+        """Where those stand: frames of the WAL, or IN_FILE."""
         frame = self._latest.get(number, NONE)
         while frame != NONE:
-            yield self._read(self._wal, WAL_HEADER_BYTES + frame * FRAME_BYTES + FRAME_HEADER_BYTES)
+            yield frame
             frame = self._before[frame]
         if 0 < number <= self.count:
-            yield self._read(self._file, (number - 1) * PAGE_BYTES)
+            yield IN_FILE
+
+    def at(self, number: int, place: int) -> bytes:
+        """The version of a page that stands there."""
+        if place == IN_FILE:
+            return self._read(self._file, (number - 1) * PAGE_BYTES)
+        return self._read(self._wal, WAL_HEADER_BYTES + place * FRAME_BYTES + FRAME_HEADER_BYTES)
+
+    def beside(self, place: int) -> Callable[[int], bytes]:
+        """Pages by number, as they were once what stands at `place` was committed; b"" for none.
+
+        What is newer may be given to others by then: a row's beginning would go on with the end of somebody else's.
+        """
+        last = IN_FILE if place == IN_FILE else self._ends[bisect_left(self._ends, place)]
+
+        def page(number: int) -> bytes:
+            return next((self.at(number, one) for one in self.places(number) if one <= last), b"")
+
+        return page
 
     def is_doubtful(self, number: int) -> bool:
         """Whether its newest version is a frame of the WAL that is not as it was written. 60 µs."""
@@ -103,6 +129,7 @@ class Pages:
                 pending.append(Frame(at, page))
                 if pages_after:
                     self._commit(pending)
+                    self._ends.append(at)
                     pending.clear()
 
     def _commit(self, frames: list[Frame]) -> None:

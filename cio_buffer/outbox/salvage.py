@@ -64,10 +64,10 @@ def remains(db: Path) -> Remains:
 def ledgers(pages: Pages) -> Iterator[Remains]:
     """Each that makes sense, the newest first."""
     numbers = range(1, FIRST_PAGES + 1)
-    newest = map(pages.newest, numbers)
-    older = (page for number in numbers for page in islice(pages.versions(number), 1, VERSIONS_MAX))
-    for page in chain(newest, older):
-        for row in carving.rows(page, pages.newest, carving.may_be_ledger):
+    newest = ((number, place) for number in numbers for place in islice(pages.places(number), 1))
+    older = ((number, place) for number in numbers for place in islice(pages.places(number), 1, VERSIONS_MAX))
+    for number, place in chain(newest, older):
+        for row in carving.rows(pages.at(number, place), pages.beside(place), carving.may_be_ledger):
             if (found := carving.ledger(row)) is not None:
                 counts = {name: getattr(found, name) for name in COUNTED}
                 yield Remains(counts=counts, store_id=found.store_id, highest_seq=found.seq_reserved)
@@ -92,16 +92,17 @@ def rescued(pages: Pages) -> Iterator[Rescued]:
     """What the newest pages hold; then what stood where those are doubtful."""
     doubtful = []
     for number in courteous(pages.numbers(), PAGES_AT_ONCE):
-        yield from rows_of(pages, pages.newest(number))
+        for place in islice(pages.places(number), 1):
+            yield from rows_of(pages, number, place)
         if pages.is_doubtful(number):
             doubtful.append(number)
     for number in courteous(doubtful, PAGES_AT_ONCE):
-        for page in islice(pages.versions(number), 1, None):
-            yield from rows_of(pages, page)
+        for place in islice(pages.places(number), 1, None):
+            yield from rows_of(pages, number, place)
 
 
-def rows_of(pages: Pages, page: bytes) -> Iterator[Rescued]:
-    for row in carving.rows(page, pages.newest, carving.may_be_entry):
+def rows_of(pages: Pages, number: int, place: int) -> Iterator[Rescued]:
+    for row in carving.rows(pages.at(number, place), pages.beside(place), carving.may_be_entry):
         if (found := carving.entry(row)) is not None:
             yield Rescued(*found)
 

@@ -1,15 +1,17 @@
 """What is read of a store that was set aside: newest first, in bounded chunks, and without touching it."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
 
-from cio_buffer.outbox import salvage, tables
+from cio_buffer.outbox import opening, salvage, schema, tables
 from cio_buffer.outbox.beside import wal_of
+from cio_buffer.outbox.carving import TABLE_LEAF
 from cio_buffer.outbox.pages import Pages
 from cio_buffer.outbox.salvage import EVENT_COLUMNS, Remains, Rescued, remains, rescue
-from tests.outbox.damage import FRAME, PAGE, WAL_HEADER, Seqs, held, killed_store, write
+from tests.outbox.damage import FRAME, PAGE, WAL_HEADER, Seqs, held, killed_store, new, write
 from tests.support.clock import FakeClock
 
 SEQ, BODY = EVENT_COLUMNS.index("seq"), EVENT_COLUMNS.index("body")
@@ -91,11 +93,11 @@ def test_where_a_frame_is_damaged_what_stood_there_before_is_read_too(store: Pat
     at, number = damaged_frame(store)
     before = bodies(read(store), "event")
     pages = Pages(store)
-    older = list(pages.versions(number))[1]
+    older = list(salvage.rows_of(pages, number, list(pages.places(number))[1]))
     pages.close()
     write(wal_of(store), WAL_HEADER + at * FRAME + 24, b"\0" * PAGE)
     rows = read(store)
-    numbers = {row.values[SEQ] for row in salvage.rows_of(Pages(store), older)}
+    numbers = {row.values[SEQ] for row in older}
     assert numbers & set(before)
     assert numbers <= {row.values[SEQ] for row in rows}
 
@@ -104,15 +106,41 @@ def damaged_frame(store: Path) -> tuple[int, int]:
     """The newest frame of a page whose version before that has rows; and the page."""
     pages = Pages(store)
     for number, at in pages._latest.items():
-        versions = list(pages.versions(number))
-        if (
-            len(versions) > 1
-            and list(salvage.rows_of(pages, versions[0]))
-            and list(salvage.rows_of(pages, versions[1]))
-        ):
+        versions = list(pages.places(number))
+        if len(versions) > 1 and all(list(salvage.rows_of(pages, number, place)) for place in versions[:2]):
             pages.close()
             return at, number
     raise AssertionError("there is none")
+
+
+@pytest.mark.parametrize("hit", [slice(0, 24), slice(24, FRAME)], ids=["header", "content"])
+def test_no_row_goes_on_with_the_end_of_another(tmp_path: Path, hit: slice) -> None:
+    """Ann's was delivered, and Bert's has the page where hers went on: the frame that says so is damaged."""
+    store, damaged = tmp_path / "outbox.db", tmp_path / "damaged" / "outbox.db"
+    damaged.parent.mkdir()
+    db = opening.connect(str(store))
+    opening.apply_settings(db)
+    schema.migrate(db)
+    tables.insert(db, [new("keep", 5_000), new("anna", 5_000)], 1)
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    (root,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'event'").fetchone()
+    db.execute("BEGIN")
+    db.execute("DELETE FROM event WHERE seq = 2")
+    tables.insert(db, [new("bert", 5_000)], 3)
+    db.execute("COMMIT")
+    shutil.copy(store, damaged)
+    wal = bytearray(wal_of(store).read_bytes())
+    db.close()
+    at = next(at for at in range(WAL_HEADER, len(wal), FRAME) if wal[at : at + 4] == root.to_bytes(4, "big"))
+    frame = bytearray(wal[at : at + FRAME])
+    assert frame[24] == TABLE_LEAF
+    frame[hit] = bytes(len(frame[hit]))
+    wal[at : at + FRAME] = frame
+    wal_of(damaged).write_bytes(wal)
+    stored = {1: new("keep", 5_000).body, 2: new("anna", 5_000).body, 3: new("bert", 5_000).body}
+    rows = read(damaged)
+    assert 1 in {row.values[SEQ] for row in rows}
+    assert [row.values[SEQ] for row in rows if row.values[BODY] != stored[row.values[SEQ]]] == []  # type: ignore[index]
 
 
 def test_what_was_not_committed_is_not_read(store: Path) -> None:
