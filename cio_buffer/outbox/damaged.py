@@ -26,3 +26,8 @@ def name_of(problem: BaseException) -> str:
 def code_of(problem: BaseException) -> int:
     """SQLite's primary result code, 0 if it has none."""
     return (getattr(problem, "sqlite_errorcode", 0) or 0) & 0xFF
+
+
+def is_full(problem: BaseException | None) -> bool:
+    """Whether the disk had no room for it."""
+    return problem is not None and code_of(problem) == sqlite3.SQLITE_FULL

@@ -111,7 +111,7 @@ class StoreFile:
         try:
             quarantine.set_aside(self.path, before, self._clock.now())
         except OSError:
-            if not self.space.give_up_ballast():
+            if not self.space.give_up_ballast() or not self.path.exists():  # half of it is done: see Store.reopen
                 raise
             quarantine.set_aside(self.path, before, self._clock.now())
 

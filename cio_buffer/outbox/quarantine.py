@@ -6,19 +6,22 @@ person deletes it.
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from cio_buffer.outbox.beside import shm_of, size_of, sync_folder, wal_of
 
 FOLDER, BEFORE, SALVAGE = "quarantine", "before.json", "salvage.json"
+NAME = re.compile(r"\d{8}T\d{6}\.\d{3}Z")
+"""Of our folders. What else lies there is none of our business: a disk of its own has a `lost+found`."""
 
 
 class Before(Struct, frozen=True, kw_only=True):
@@ -29,9 +32,9 @@ class Before(Struct, frozen=True, kw_only=True):
     """
 
     why: str
-    store_id: str = ""
-    highest_seq: int = 0
-    last_request: int = 0
+    store_id: Annotated[str, Meta(pattern="^([0-9a-f]{2})*$")] = ""
+    highest_seq: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    last_request: Annotated[int, Meta(ge=0, le=2**62)] = 0
     waiting: int | None = None
     dead: int | None = None
 
@@ -47,12 +50,17 @@ class Salvage(Struct, frozen=True, kw_only=True):
 def set_aside(store: Path, before: Before, now: float) -> Path:
     """Move the store's file and its WAL out of the way; nobody has them open. Returns their folder.
 
-    The database first: one that is left without its WAL would open as if nothing were missing. See `finish`.
+    The database first: one that is left without its WAL would open as if nothing were missing. Raises OSError: then
+    all is as it was, or the database is gone and `finish` is to be called.
     """
     folder = make_folder(store, now)
-    write_json(folder / BEFORE, before)
-    move(store, folder)
-    move(wal_of(store), folder)
+    try:
+        write_json(folder / BEFORE, before)
+        move(store, folder)
+        move(wal_of(store), folder)
+    except OSError:
+        throw_away_empty(folder)  # it is tried again and again, and each time by another name
+        raise
     shm_of(store).unlink(missing_ok=True)
     return folder
 
@@ -63,8 +71,7 @@ def finish(store: Path, now: float) -> None:
     SQLite would delete such a WAL. Where nobody knows what became of the database, it is set aside by itself.
     """
     for folder in folders(store):
-        if is_empty(folder, store):
-            shutil.rmtree(folder, ignore_errors=True)
+        throw_away_empty(folder)
     if store.exists() or not size_of(wal_of(store)):
         return
     latest = next(reversed(list(folders(store))), None)
@@ -78,7 +85,8 @@ def finish(store: Path, now: float) -> None:
 def folders(store: Path) -> Iterator[Path]:
     """Those of all stores that were set aside, oldest first."""
     with suppress(FileNotFoundError):
-        yield from sorted(folder for folder in (store.parent / FOLDER).iterdir() if folder.is_dir())
+        inside = (store.parent / FOLDER).iterdir()
+        yield from sorted(folder for folder in inside if NAME.fullmatch(folder.name) and folder.is_dir())
 
 
 def unfinished(store: Path) -> list[Path]:
@@ -155,9 +163,15 @@ def move(file: Path, folder: Path) -> None:
         sync_folder(file.parent)
 
 
-def is_empty(folder: Path, store: Path) -> bool:
-    """Whether a crash came before anything was moved into it."""
-    return not any((folder / file.name).exists() for file in (store, wal_of(store))) and not is_over(folder)
+def throw_away_empty(folder: Path) -> None:
+    """Delete one into which nothing was moved, because of a crash before, or of trouble with the disk."""
+    with suppress(OSError):
+        if {file.name for file in folder.iterdir()} <= {BEFORE, draft_of(folder / BEFORE).name}:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def draft_of(file: Path) -> Path:
+    return file.with_name(file.name + ".draft")
 
 
 Written = TypeVar("Written", bound=Struct)
@@ -165,7 +179,7 @@ Written = TypeVar("Written", bound=Struct)
 
 def write_json(file: Path, content: Struct) -> None:
     """Whole or not at all, and durable when it returns."""
-    draft = file.with_name(file.name + ".draft")
+    draft = draft_of(file)
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, msgspec.json.encode(content))

@@ -90,11 +90,23 @@ class Salvager:
         failed = ""
         try:
             while chunk := await self._next(chunks):
-                await self._bring(folder.name, chunk)
+                failed = await self._bring_whatever_can_be(folder.name, chunk) or failed
         except Exception as problem:  # of a kind that nobody foresaw: what is back is back
             failed = name_of(problem)
         saved, dead_saved = await self._patiently(partial(takeover.saved, name=folder.name))
         return Salvage(saved=saved, dead_saved=dead_saved, failed=failed)
+
+    async def _bring_whatever_can_be(self, name: str, chunk: Sequence[Rescued]) -> str:
+        """Why some could not be brought, "" if all could: they keep nothing else from it."""
+        try:
+            await self._bring(name, chunk)
+        except Exception as problem:
+            failed = name_of(problem)
+            if len(chunk) > 1:
+                for row in chunk:
+                    await self._bring_whatever_can_be(name, [row])
+            return failed
+        return ""
 
     async def _next(self, chunks: Iterator[Sequence[Rescued]]) -> Sequence[Rescued]:
         loop = asyncio.get_running_loop()

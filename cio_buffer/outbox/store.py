@@ -12,7 +12,7 @@ from cio_buffer.outbox import letters, log, quarantine, tables
 from cio_buffer.outbox.archive import What
 from cio_buffer.outbox.backup import throw_away_expired
 from cio_buffer.outbox.contract import Ledger, Sizes
-from cio_buffer.outbox.damaged import Damaged, is_damage, name_of
+from cio_buffer.outbox.damaged import Damaged, is_damage, is_full, name_of
 from cio_buffer.outbox.entry import ANSWER_KEPT_S, AppCall, NewEntry, Report, pack_calls, unpack_calls, unpack_lanes
 from cio_buffer.outbox.file import CHECKPOINT_BYTES, StoreFile
 from cio_buffer.outbox.letters import Leftover
@@ -99,8 +99,17 @@ class Store:
             self.reopen()
 
     def reopen(self) -> None:
-        """Open it, anew if it was open. Raises Damaged, or StoreUnusable."""
+        """Open it, anew if it was open; on a full disk with the ballast's room. Raises Damaged, or StoreUnusable."""
+        try:
+            self._reopen()
+        except StoreUnusable as problem:
+            if not (is_full(problem.__context__) and self.file.space.give_up_ballast()):
+                raise
+            self._reopen()
+
+    def _reopen(self) -> None:
         self.file.let_go()
+        self._see_what_is_gone()
         db = self.file.open()
         try:
             self._begin(db)
@@ -112,6 +121,19 @@ class Store:
         except BaseException:
             self.file.close()
             raise
+
+    def _see_what_is_gone(self) -> None:
+        """Where setting aside broke off between the database and its WAL, have that follow: SQLite would delete it.
+
+        What is begun then is another store, though nobody said so.
+        """
+        try:
+            if not self.path.exists():
+                quarantine.finish(self.path, self._clock.now())
+                self.generation += self._is_known
+                self._is_known = False
+        except OSError as problem:
+            raise StoreUnusable(f"cannot set aside what is left of {self.path}: {problem.strerror}") from None
 
     def set_aside(self, why: str) -> None:
         """Move the damaged file out of the way and begin another. Raises StoreUnusable where that cannot be done."""

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from cio_buffer.outbox.contract import Ledger, Sizes
 from cio_buffer.outbox.damaged import Damaged
-from cio_buffer.outbox.entry import Entry, NewEntry, Parked, unpack_lanes
+from cio_buffer.outbox.entry import APP_CALL, Entry, NewEntry, Parked, unpack_lanes
 
 INSERT_COLUMNS = ("seq", "lanes", "kind", "accepted_at_ms", "route", "call", "traceparent", "trail", "body")
 ALWAYS_STORED = "lanes, kind, accepted_at_ms, route, call, traceparent, attempts, replays, trail, history, body"
@@ -246,13 +246,15 @@ def load_store_id(db: sqlite3.Connection) -> bytes:
 def load_unanswered(db: sqlite3.Connection) -> bytes:
     """The calls in the ledger's row, packed."""
     packed: bytes = db.execute("SELECT unanswered FROM ledger").fetchone()[0]
+    if not isinstance(packed, bytes) or len(packed) % APP_CALL.size:
+        raise Damaged("the ledger's calls are not as they were written")
     return packed
 
 
 def load_learnt(db: sqlite3.Connection) -> bytes:
     """What was noted of Customer.io in the ledger's row."""
     learnt: bytes = db.execute("SELECT learnt FROM ledger").fetchone()[0]
-    return learnt
+    return learnt if isinstance(learnt, bytes) else b""
 
 
 def save_counts(db: sqlite3.Connection, counts: dict[str, int], unanswered: bytes, learnt: bytes) -> None:

@@ -65,6 +65,7 @@ class Writer:
         self._is_closing = False
         self._failures = 0
         self._is_doubted = False
+        self._generation_told = 0
         self.queued_bytes = 0
         self._thread = threading.Thread(target=self._run, name="outbox-writer", daemon=True)
 
@@ -115,6 +116,7 @@ class Writer:
         except BaseException as problem:
             self._call_in_loop(settle, self._opened, None, problem)
             return
+        self._generation_told = self._store.generation
         self._call_in_loop(settle, self._opened, None, None)
         try:
             self._serve()
@@ -152,6 +154,7 @@ class Writer:
                 self._doubt(problem)
         else:
             self._failures = 0
+            self._tell_set_aside()
 
     def _failed(self, doing: str, problem: Exception) -> None:
         self._failures += 1
@@ -170,14 +173,20 @@ class Writer:
                 self._store.reopen()
         except Damaged as more:
             self._doubt(more)
-        except (StoreUnusable, sqlite3.Error) as problem:
+        except Exception as problem:  # whatever it is, it is tried again: without this thread nothing would be
             self._failed("open", problem)
 
     def _set_aside(self, damage: Exception) -> None:
         self._store.set_aside(name_of(damage))
-        self._is_doubted = False
         self._failures = 0
-        self._call_in_loop(self._on_set_aside)
+        self._tell_set_aside()
+
+    def _tell_set_aside(self) -> None:
+        """Have salvage begin if there is another store, which may have come to be long after the old one was moved."""
+        if self._generation_told != self._store.generation:
+            self._generation_told = self._store.generation
+            self._is_doubted = False
+            self._call_in_loop(self._on_set_aside)
 
     def _gather(self, waiting: deque[Job]) -> bool:
         """Sleep until something is asked for, and add all of it to `waiting`; True if it was the last."""
