@@ -1,6 +1,7 @@
 """Builds the rooms, starts and stops them in order. It alone knows which store is in use."""
 
 import asyncio
+import os
 import random
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -81,6 +82,7 @@ async def run(
         (stop_now if stop.is_set() else stop).set()
 
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(end_without_memory)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
@@ -114,6 +116,19 @@ async def ends_before(stop: asyncio.Event, task: "asyncio.Task[Any]") -> bool:
     finally:
         stopping.cancel()
     return task.done()
+
+
+def end_without_memory(
+    loop: asyncio.AbstractEventLoop, context: dict[str, Any], end: Callable[[int], None] = os._exit
+) -> None:
+    """A daemon without memory may live on and hear nobody, and nobody would start it again.
+
+    It ends at once, and loses nothing: what was acknowledged is on disk.
+    """
+    if isinstance(context.get("exception"), MemoryError):
+        os.write(2, b"out of memory: the daemon ends, so that it can be started again\n")
+        end(1)
+    loop.default_exception_handler(context)
 
 
 @asynccontextmanager

@@ -102,9 +102,9 @@ class StoreFile:
         try:
             self._move(before)  # before it is closed: SQLite empties no WAL into a file that has moved
         except OSError as problem:
+            self.let_go()
             raise StoreUnusable(f"cannot set {self.path} aside: {problem.strerror}") from None
-        finally:
-            self.close()
+        self.close()
         self._last_set_aside = now
 
     def _move(self, before: Before) -> None:

@@ -84,7 +84,7 @@ def finish(store: Path, now: float) -> None:
 
 def folders(store: Path) -> Iterator[Path]:
     """Those of all stores that were set aside, oldest first."""
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         inside = (store.parent / FOLDER).iterdir()
         yield from sorted(folder for folder in inside if NAME.fullmatch(folder.name) and folder.is_dir())
 
@@ -95,7 +95,10 @@ def unfinished(store: Path) -> list[Path]:
 
 
 def is_over(folder: Path) -> bool:
-    return (folder / SALVAGE).exists()
+    try:
+        return (folder / SALVAGE).exists()
+    except OSError:  # it cannot be looked into: nor could anything be read of it
+        return True
 
 
 def before(folder: Path) -> Before:
@@ -115,7 +118,7 @@ def end(folder: Path, salvage: Salvage) -> None:
 
 def bytes_in(folder: Path) -> int:
     """What it takes of the disk."""
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         return sum(size_of(file) for file in folder.iterdir())
     return 0
 

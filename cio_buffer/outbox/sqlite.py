@@ -57,7 +57,12 @@ class SqliteOutbox:
             connect=connect,
         )
         self.archive = SqliteArchive(
-            self._store, run=self.run, look=self.look, is_in_hand=self._is_in_hand, clock=clock
+            self._store,
+            run=self.run,
+            look=self.look,
+            is_in_hand=self._is_in_hand,
+            is_salvaging=lambda: not self._salvager.is_over,
+            clock=clock,
         )
         self._clock = clock
         self._bytes_max = bytes_max
@@ -194,7 +199,7 @@ class SqliteOutbox:
                 if is_last_try and is_damage(problem):
                     self._report_damage(problem, generation)
                 if is_last_try or not is_damage(problem):
-                    raise OutboxUnavailable(f"the store cannot be read ({problem})") from None
+                    raise OutboxUnavailable(f"the store cannot be read ({name_of(problem)})") from None
         raise AssertionError("the last try returns or raises")
 
     def _report_damage(self, damage: Exception, generation: int) -> None:

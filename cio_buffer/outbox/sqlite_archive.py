@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from msgspec import structs
 
 from cio_buffer.clock import Clock
+from cio_buffer.errors import OutboxUnavailable
 from cio_buffer.outbox import busiest, forgetting, letters, log, search, tables
 from cio_buffer.outbox.archive import (
     EVERY_LETTER,
@@ -53,9 +54,19 @@ Look = Callable[[Callable[[sqlite3.Connection], Any]], Awaitable[Any]]
 class SqliteArchive:
     """Keeps `archive.Archive`."""
 
-    def __init__(self, store: Store, *, run: Run, look: Look, is_in_hand: Callable[..., bool], clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        run: Run,
+        look: Look,
+        is_in_hand: Callable[..., bool],
+        is_salvaging: Callable[[], bool],
+        clock: Clock,
+    ) -> None:
         """`run` has something done by the writer's thread, `look` by a reader. `is_in_hand(seq, is_parked=)` says
-        whether the drain has an entry."""
+        whether the drain has an entry; `is_salvaging`, whether what was thrown away now might come back."""
+        self._is_salvaging = is_salvaging
         self._store = store
         self._run, self._look, self._is_in_hand = run, look, is_in_hand
         self._clock = clock
@@ -94,6 +105,8 @@ class SqliteArchive:
     async def purge(self, wanted: Letters, *, limit: int | None = None, is_dry: bool = False) -> int:
         if is_dry:
             return await self.count_letters(wanted, limit=limit)
+        if self._is_salvaging():
+            raise OutboxUnavailable("a damaged store is being salvaged: what is thrown away now might come back")
         purged, after = 0, 0
         async with self._one_at_a_time:
             while page := await self._page(wanted, after, limit, purged):

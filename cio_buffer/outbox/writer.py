@@ -307,7 +307,7 @@ def is_the_disks(problem: Exception) -> bool:
 
 
 def unreadable(problem: Exception) -> OutboxUnavailable:
-    return OutboxUnavailable(f"the store cannot be read ({problem})")
+    return OutboxUnavailable(f"the store cannot be read ({name_of(problem)})")
 
 
 def unstorable(problem: Exception) -> OutboxUnavailable:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cio_buffer.daemon import end_without_memory
 from cio_buffer.sandbox import Sandbox
 from tests.cli.conftest import command
 from tests.outbox.test_upgrades import unpack
@@ -298,3 +299,11 @@ def test_help_names_the_commands_and_where_to_start() -> None:
 @pytest.mark.parametrize("arguments", [["dance"], ["run", "--colour"]])
 def test_wrong_usage_is_2(arguments: list[str]) -> None:
     assert command(*arguments).returncode == 2
+
+
+def test_a_daemon_without_memory_ends_so_that_it_can_be_started_again() -> None:
+    ended: list[int] = []
+    loop = asyncio.new_event_loop()
+    end_without_memory(loop, {"message": "no", "exception": MemoryError()}, ended.append)
+    loop.close()
+    assert ended == [1]

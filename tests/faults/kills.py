@@ -3,35 +3,35 @@
 import asyncio
 import random
 import signal
-from collections import Counter
-from contextlib import suppress
 
 from tests.faults.report import Finding
 from tests.faults.scene import Scene, scene
 from tests.faults.traced import Injection
 
-CALLS = {
-    # name: how often a thread makes it in a second or two of this work, roughly
-    "fdatasync": 150,
-    "pwrite64": 3_000,
-    "write": 300,
-    "sendto": 400,
-    "sendmsg": 400,
-    "ftruncate": 3,
-    "openat": 900,
-    "unlink": 6,
-    "fsync": 6,
+AT_START = {
+    "fdatasync": 6,
+    "pwrite64": 40,
+    "write": 12,
+    "ftruncate": 2,
+    "openat": 700,
+    "unlink": 4,
+    "fsync": 3,
     "rename": 2,
-    "pread64": 300,
-    "fallocate": 2,
-    "close": 900,
-    "fcntl": 500,
+    "pread64": 200,
+    "close": 500,
+    "fcntl": 100,
 }
-AT_STOP = {"fdatasync": 12, "pwrite64": 60, "write": 10, "unlink": 4, "close": 30, "ftruncate": 2, "fcntl": 60}
+AT_WORK = {"fdatasync": 40, "pwrite64": 300, "write": 40, "sendto": 30, "sendmsg": 30, "close": 10, "fcntl": 60}
+AT_STOP = {"fdatasync": 6, "pwrite64": 40, "write": 10, "unlink": 3, "close": 20, "ftruncate": 1, "fcntl": 40}
+"""At the latest at which call of that name it is killed: about as many as one of its threads makes then."""
+
+SHARES = (35, 45, 20)
+"""Of kills at start, at work and at stop."""
+
 KILLS_PER_STORE = 50
-STOPS_SHARE = 0.15
-LIVES_FOR_S = (0.1, 1.2)
+LIVES_FOR_S = (0.1, 1.0)
 """If the call does not come, it is killed by hand after so long."""
+
 STOPPED_IN_S = 15.0
 
 
@@ -57,38 +57,49 @@ async def start_in_peace(stage: Scene) -> None:
 
 
 async def kill_once(stage: Scene) -> str:
-    """Kill what runs, and start it again so that it is killed at some call; returns what happened."""
-    if stage.chance.random() < STOPS_SHARE and stage.is_alive():
-        return await kill_at_stop(stage)
+    """Start it, and have it killed on the way, at work, or while it stops; returns what happened."""
     if stage.is_alive():
         await stage.daemon.kill()
-    name = stage.chance.choice(list(CALLS))
-    is_up = await stage.daemon.launch(Injection(name, f"signal=KILL:when={draw(stage.chance, CALLS[name])}"))
-    if not is_up:
-        return ended(stage, f"{name} at start")
-    if await ends_within(stage, stage.chance.uniform(*LIVES_FOR_S)):
-        return ended(stage, name)
-    await stage.daemon.kill()
-    return "by hand"
+    where = stage.chance.choices(("start", "work", "stop"), weights=SHARES)[0]
+    if where == "start":
+        return await kill_at_start(stage)
+    stage.demand(await stage.daemon.launch(), "it does not start after a kill")
+    if stage.violations:
+        return "nothing"
+    return await (kill_at_work(stage) if where == "work" else kill_at_stop(stage))
+
+
+async def kill_at_start(stage: Scene) -> str:
+    injection = drawn(stage.chance, AT_START)
+    if await stage.daemon.launch(injection):
+        await ends_within(stage, stage.chance.uniform(*LIVES_FOR_S))
+    return await ended(stage, f"{injection.calls} at start")
+
+
+async def kill_at_work(stage: Scene) -> str:
+    injection = drawn(stage.chance, AT_WORK)
+    async with stage.daemon.befallen(injection):
+        await ends_within(stage, stage.chance.uniform(*LIVES_FOR_S))
+    return await ended(stage, injection.calls)
 
 
 async def kill_at_stop(stage: Scene) -> str:
-    """Asked to stop, it is killed at some call on the way."""
-    name = stage.chance.choice(list(AT_STOP))
-    injection = Injection(name, f"signal=KILL:when={draw(stage.chance, AT_STOP[name])}")
-    with suppress(ProcessLookupError):
-        async with stage.daemon.befallen(injection):
-            stage.daemon.signal(signal.SIGTERM)
-            is_over = await ends_within(stage, STOPPED_IN_S)
-            stage.demand(is_over, f"it does not stop ({injection})")
+    await asyncio.sleep(stage.chance.uniform(0, 0.3))
+    injection = drawn(stage.chance, AT_STOP)
+    async with stage.daemon.befallen(injection):
+        stage.daemon.signal(signal.SIGTERM)
+        stage.demand(await ends_within(stage, STOPPED_IN_S), f"it does not stop ({injection})")
     if stage.daemon.process and stage.daemon.process.poll() == 0:
-        return "stopped in time"
-    return ended(stage, f"{name} at stop")
+        return "stopped before that"
+    return await ended(stage, f"{injection.calls} at stop")
 
 
-def ended(stage: Scene, at: str) -> str:
-    """Only the kill may have ended it."""
+async def ended(stage: Scene, at: str) -> str:
+    """Only the kill may have ended it; where the call did not come, it is killed by hand."""
     assert stage.daemon.process
+    if stage.is_alive():
+        await stage.daemon.kill()
+        return "by hand"
     code = stage.daemon.process.poll()
     stage.demand(code == -signal.SIGKILL, f"it ended by itself with {code} ({at})")
     return at
@@ -103,10 +114,7 @@ async def ends_within(stage: Scene, seconds: float) -> bool:
     return True
 
 
-def draw(chance: random.Random, high: int) -> int:
-    """A number from 1 to `high`, small ones more often."""
-    return max(1, round(high ** chance.random()))
-
-
-def summed(tried: Counter[str]) -> str:
-    return ", ".join(f"{name} {times}" for name, times in tried.most_common())
+def drawn(chance: random.Random, calls: dict[str, int]) -> Injection:
+    """Some call, and at which of them: small numbers more often."""
+    name = chance.choice(list(calls))
+    return Injection(name, f"signal=KILL:when={max(1, round(calls[name] ** chance.random()))}")

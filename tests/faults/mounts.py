@@ -9,8 +9,6 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-DD_BYTES = 262_144
-
 
 @contextmanager
 def small_tmpfs(place: Path, megabytes: int) -> Iterator[None]:
@@ -39,20 +37,25 @@ def small_ext4(place: Path, megabytes: int) -> Iterator[None]:
         image.unlink()
 
 
-def make_read_only(place: Path) -> None:
-    """From now on nothing can be written to what is mounted there. Nothing of it may be open."""
-    run("mount", "-o", "remount,ro", str(place))
+def make_read_only(place: Path, *, is_over: bool = False) -> None:
+    """From now on nothing can be written to what is mounted there, until that `is_over`. Nothing of it may be open."""
+    run("mount", "-o", f"remount,{'rw' if is_over else 'ro'}", str(place))
 
 
 def fill(path: Path) -> int:
-    """Somebody else's file takes all that is left of the disk; returns how many bytes that was."""
-    with path.open("wb", buffering=0) as file, suppress(OSError):
+    """Somebody else's file takes what is left of the disk, at one stroke; returns how many bytes that was.
+
+    Written piece by piece it would also take what the daemon gives up meanwhile.
+    """
+    with path.open("wb") as file:
         while True:
-            file.write(b"\xff" * DD_BYTES)
-    with path.open("ab", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(b"\xff" * 512)
-    return path.stat().st_size
+            disk = os.statvfs(path.parent)
+            taken = disk.f_bavail * disk.f_frsize
+            if not taken:
+                return 0
+            with suppress(OSError):  # somebody was quicker
+                os.posix_fallocate(file.fileno(), 0, taken)
+                return taken
 
 
 def is_mounted(folder: Path) -> bool:

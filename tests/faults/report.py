@@ -30,7 +30,7 @@ class Finding:
 
     def rows(self) -> list[str]:
         state = f"skipped: {self.skipped}" if self.skipped else f"{len(self.violations)} violations"
-        head = f"{self.name:<16}{self.tried.total():>6} tried {self.acknowledged:>8} acknowledged {self.refused:>7} refused"
+        head = f"{self.name:<16}{self.tried.total():>6} tried {self.acknowledged:>8} stored {self.refused:>7} refused"
         rows = [f"{head} {self.took_s:>6.0f} s  {state}"]
         if self.tried:
             rows.append("    " + ", ".join(f"{name} {times}" for name, times in self.tried.most_common()))

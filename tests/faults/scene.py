@@ -6,7 +6,7 @@ import os
 import random
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from itertools import count
@@ -15,7 +15,6 @@ from typing import Any
 
 from aiohttp import ClientError
 
-from cio_buffer.sandbox.ledger import Ledger
 from tests.faults.mounts import is_mounted
 from tests.faults.traced import TracedDaemon
 from tests.promises.apps import Act, Apps, event, flapping, identify, mark_of, only_in_v1, out_of_order, talking
@@ -63,7 +62,7 @@ def words_of(person: str, note: str = "") -> Iterator[Act]:
 
 
 class Scene:
-    """One store and all that happens to it. `say_bad` says which operations Customer.io refuses."""
+    """One store and all that happens to it. `violations`: what was not as promised."""
 
     def __init__(self, folder: Path, upstream: Upstream, daemon: TracedDaemon, chance: random.Random) -> None:
         self.folder, self.upstream, self.daemon, self.chance = folder, upstream, daemon, chance
@@ -76,7 +75,7 @@ class Scene:
 
     @asynccontextmanager
     async def busy(self, note: str = "") -> AsyncIterator[None]:
-        """Several apps talk, Customer.io flaps a little, and somebody looks at the daemon, for as long as this lasts."""
+        """Several apps talk, Customer.io flaps a little, and somebody looks on, for as long as this lasts."""
         watching = asyncio.ensure_future(self._watch())
         self.refuse_bad()
         try:
@@ -174,9 +173,9 @@ def mark_of_body(body: bytes) -> str:
 async def scene(
     seed: int, *, disk: Callable[[Path], AbstractContextManager[None]] | None = None, starts: bool = True, **more: Any
 ) -> AsyncIterator[Scene]:
-    """A stage with a daemon that runs, if it `starts`. `disk` mounts what the store lives on. At the end nothing is left."""
+    """A daemon that runs, if it `starts`. `disk` mounts what its store lives on. At the end nothing is left behind."""
     upstream = Upstream()
-    upstream.ledger = Ledger(limit=ARRIVALS_KEPT)
+    upstream.ledger.arrivals = deque(maxlen=ARRIVALS_KEPT)
     try:
         with tempfile.TemporaryDirectory(prefix="cio-") as name:
             folder = Path(name)

@@ -10,6 +10,7 @@ import pytest
 
 from cio_buffer.errors import LeaseLost, OutboxUnavailable
 from cio_buffer.outbox import opening, quarantine, salvager
+from cio_buffer.outbox.archive import Letters
 from cio_buffer.outbox.contract import Ledger
 from cio_buffer.outbox.entry import Delivered, NewEntry, Parked, Settled
 from cio_buffer.outbox.sqlite import SqliteOutbox
@@ -315,6 +316,8 @@ async def test_nothing_is_handed_out_before_salvage_is_over(
     assert [one.state for one in outbox.set_aside()] in (["waiting"], ["salvaging"])
     with pytest.raises(OutboxUnavailable, match="salvaged"):
         await outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS)
+    with pytest.raises(OutboxUnavailable, match="might come back"):
+        await outbox.archive.purge(Letters())
     gate.set()
     await salvaged(outbox)
     assert await drained(outbox) == [*NAMES, "new"]

@@ -1,38 +1,47 @@
 """Apps that say what they have to say at a steady rate, and remember what they were told."""
 
 import asyncio
+import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from zlib import crc32
 
 import msgspec
 from aiohttp import ClientError
 from msgspec import Struct
 
-from tests.support.process import Daemon
+from tests.support.process import Daemon, Door
 
 TOGETHER = 20
-"""Operations in a call."""
+"""Operations in a v2 batch: single calls at the same rate would take more processor than a small machine has."""
 
-PEOPLE = 25
-"""Of each app."""
+V1_SHARE = 0.2
+"""Of the calls; each of these is one v1 event."""
+
+PEOPLE = 10
+"""Of each app: fewer than in a batch, so that one call has several of the same person in order."""
 
 POISON_EVERY = 2_000
 GIVE_UP_S = 0.05  # after a call that nobody took, before the next
 
 
 class Said(Struct):
-    """One person's operations: how many, which were acknowledged, and which can never be delivered."""
+    """One person's operations: the last number given out, and a byte for each, which is 1 once it was acknowledged."""
 
     last: int = 0
-    acknowledged: list[int] = []
-    poison: int = 0
+    acknowledged: bytearray = bytearray()
+
+    def next(self) -> int:
+        self.last += 1
+        self.acknowledged.extend(bytes(self.last + 1 - len(self.acknowledged)))
+        return self.last
 
 
 class App:
-    """One connection, one call at a time."""
+    """One connection to one door, one call at a time."""
 
-    def __init__(self, daemon: Daemon, name: str, per_s: float) -> None:
-        self._daemon, self._name, self._per_s = daemon, name, per_s
+    def __init__(self, daemon: Daemon, name: str, per_s: float, door: Door, chance: random.Random) -> None:
+        self._daemon, self._per_s, self._door, self._chance = daemon, per_s, door, chance
         self.said = {f"{name}-{k}": Said() for k in range(PEOPLE)}
         self.latencies: list[tuple[float, float]] = []  # (when, how long), of what was acknowledged
         self.offered = self.refused = 0
@@ -45,21 +54,21 @@ class App:
             if self.offered >= due:
                 await asyncio.sleep(TOGETHER / self._per_s / 2)
                 continue
-            await self._say([next(numbers) for _ in range(TOGETHER)])
+            together = 1 if self._chance.random() < V1_SHARE else TOGETHER
+            await self._say([next(numbers) for _ in range(together)])
             if self.offered < due - 10 * self._per_s:  # what could not be said in time is not made up for
                 began = time.monotonic() - self.offered / self._per_s
 
     def _numbers(self) -> Iterator[tuple[str, int]]:
         while True:
             for name, said in self.said.items():
-                said.last += 1
-                yield name, said.last
+                yield name, said.next()
 
     async def _say(self, words: Sequence[tuple[str, int]]) -> None:
         self.offered += len(words)
         asked_at = time.monotonic()
         try:
-            status, _ = await self._daemon.call("POST", "/api/v2/batch", raw=batch(words))
+            status, _ = await self._call(words)
         except (OSError, ClientError, TimeoutError):
             status = 0
         if status != 200:
@@ -68,14 +77,23 @@ class App:
             return
         self.latencies.append((asked_at, time.monotonic() - asked_at))
         for name, n in words:
-            if is_poison(n):
-                self.said[name].poison += 1
-            else:
-                self.said[name].acknowledged.append(n)
+            self.said[name].acknowledged[n] = 1
+
+    def _call(self, words: Sequence[tuple[str, int]]) -> Awaitable[tuple[int, bytes]]:
+        if len(words) > 1:
+            return self._daemon.call("POST", "/api/v2/batch", raw=batch(words), door=self._door)
+        name, n = words[0]
+        body = msgspec.json.encode({"name": "did", "data": attributes(name, n)})
+        return self._daemon.call("POST", f"/api/v1/customers/{name}/events", raw=body, door=self._door)
 
 
-def is_poison(n: int) -> bool:
-    return n % POISON_EVERY == POISON_EVERY - 1
+def is_poison(name: str, n: int) -> bool:
+    """Each person's come at another time, so that a batch has one among the good."""
+    return (n + crc32(name.encode())) % POISON_EVERY == 0
+
+
+def attributes(name: str, n: int) -> dict[str, int | bool | str]:
+    return {"n": n, "poison": is_poison(name, n), "text": "x" * 150}
 
 
 def batch(words: Sequence[tuple[str, int]]) -> bytes:
@@ -85,7 +103,7 @@ def batch(words: Sequence[tuple[str, int]]) -> bytes:
             "action": "event",
             "identifiers": {"id": name},
             "name": "did",
-            "attributes": {"n": n, "poison": is_poison(n), "text": "x" * 150},
+            "attributes": attributes(name, n),
         }
         for name, n in words
     ]

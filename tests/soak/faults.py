@@ -33,7 +33,9 @@ class Faults:
             "stopped and started": self._stop,
             "frozen": self._freeze,
             "reloaded": self._reload,
+            "upstream out of reach": self._leave,
             "upstream down": lambda: self._in_mood(Mood(status=503), 10.0),
+            "upstream cuts connections": lambda: self._in_mood(Mood(cut=True, share=0.3), 8.0),
             "upstream says 429": lambda: self._in_mood(Mood(status=429), 4.0),
             "upstream fails now and then": lambda: self._in_mood(Mood(status=500, share=0.3), 8.0),
             "upstream loses answers": lambda: self._in_mood(Mood(torn=True, share=0.3), 8.0),
@@ -62,7 +64,7 @@ class Faults:
 
     async def _freeze(self) -> None:
         self._daemon.signal(signal.SIGSTOP)
-        await asyncio.sleep(self._chance.uniform(1.0, 5.0))
+        await asyncio.sleep(self._chance.uniform(1.0, 10.0))
         self._daemon.signal(signal.SIGCONT)
 
     async def _reload(self) -> None:
@@ -73,10 +75,19 @@ class Faults:
         await asyncio.sleep(for_s)
         await self.set_mood(Mood())
 
+    async def _leave(self) -> None:
+        """Nobody listens there, and what is open ends."""
+        for_s = self._chance.uniform(5.0, 20.0)
+        await self._tell("away", for_s)
+        await asyncio.sleep(for_s + 1.0)
+
     async def set_mood(self, mood: Mood) -> None:
+        await self._tell("mood", mood)
+
+    async def _tell(self, what: str, value: object) -> None:
         async with (
             ClientSession() as session,
-            session.post(f"{self._vendor_url}/mood", data=msgspec.json.encode(mood)) as answer,
+            session.post(f"{self._vendor_url}/{what}", data=msgspec.json.encode(value)) as answer,
         ):
             assert answer.status == 200
 
@@ -100,19 +111,24 @@ class Faults:
             "strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{how}", "-p", str(pid),
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        await asyncio.sleep(STRACE_S)
-        tracer.send_signal(signal.SIGINT)
+        try:
+            await asyncio.sleep(STRACE_S)
+        finally:
+            with suppress(ProcessLookupError):
+                tracer.send_signal(signal.SIGINT)  # it lets go of the daemon
         await tracer.wait()
 
     async def _fill_disk(self) -> None:
         """Somebody else fills it to the last byte, and goes away again."""
         foreign = self._daemon.store.parent / "foreign"
-        with suppress(OSError), foreign.open("wb") as file:
-            while True:
-                file.write(b"\0" * 1_048_576)
-                await asyncio.sleep(0)
-        await asyncio.sleep(6.0)
-        foreign.unlink()
+        try:
+            with suppress(OSError), foreign.open("wb") as file:
+                while True:
+                    file.write(b"\0" * 1_048_576)
+                    await asyncio.sleep(0)
+            await asyncio.sleep(6.0)
+        finally:
+            foreign.unlink()
 
     async def _damage(self) -> None:
         """Some pages of the file are overwritten while nobody has it open; see `clear_quarantine`."""
