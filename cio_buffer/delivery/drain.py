@@ -168,6 +168,7 @@ class Drain:
     def _start_over(self) -> None:
         """Somebody else drains now, or the store is another one. What is under way may still arrive: see `_claim`."""
         self._lease = None
+        self.order.start_over()
         self._window = Window(self._limits.window)
         self.in_flight_entries = self.in_flight_parked = self._batches_in_flight = 0
         self._on_change()

@@ -17,13 +17,20 @@ class OrderWatch:
         self.violations = 0
 
     def sent(self, entries: Iterable[Entry]) -> None:
-        """These leave: none of them may be older than what its lanes have already delivered."""
+        """These leave: none of them may be older than what its lanes have delivered, or have before it in here."""
         latest = self._latest.get
+        here: dict[int, int] = {}
         for entry in entries:
+            seq = entry.seq
             for lane in entry.lanes:
-                if latest(lane, 0) > entry.seq:
+                if latest(lane, 0) > seq or here.get(lane, 0) > seq:
                     self.violations += 1
                     break
+                here[lane] = seq
+
+    def start_over(self) -> None:
+        """What is claimed from now on may have been delivered before, by whoever drained or from a damaged store."""
+        self._latest.clear()
 
     def delivered(self, entries: Iterable[Entry]) -> None:
         """These were taken in."""
