@@ -86,7 +86,7 @@ class SqliteOutbox:
             raise
         self.names = Names(self._store.store_id)
         self._salvager = Salvager(self._store, run=self.run, readers=self._readers, clock=self._clock)
-        self._salvaging = asyncio.ensure_future(self._salvager.run(self._notify))
+        self._salvaging: asyncio.Future[None] = asyncio.ensure_future(self._salvager.run(self._notify))
 
     async def close(self) -> None:
         self._salvaging.cancel()

@@ -10,6 +10,7 @@ from typing import Any
 from cio_buffer.clock import Clock
 from cio_buffer.outbox.names import Names
 from cio_buffer.outbox.opening import StoreLock, prepare_folder
+from cio_buffer.outbox.salvager import Salvager
 from cio_buffer.outbox.sqlite import SqliteOutbox, look
 from cio_buffer.outbox.store import Store
 from cio_buffer.outbox.writer import Job, Writer, next_group
@@ -34,6 +35,8 @@ class VirtualOutbox(SqliteOutbox):
         self._writer = VirtualWriter(self._store, clock=self._clock, on_news=self._notify)
         await self._writer.start()
         self.names = Names(self._store.store_id)
+        self._salvager = Salvager(self._store, run=self.run, readers=self._readers, clock=self._clock)
+        self._salvaging = self._loop.create_future()  # there is nothing to salvage
 
     async def look(self, function: Callable[[sqlite3.Connection], Any]) -> Any:
         """At once: no thread belongs to virtual time."""
@@ -44,14 +47,14 @@ class VirtualWriter(Writer):
     """The writer without its thread: a group is done, whole, when the time that it takes is over."""
 
     def __init__(self, store: Store, *, clock: Clock, on_news: Callable[[], None]) -> None:
-        super().__init__(store, clock=clock, on_news=on_news)
+        super().__init__(store, clock=clock, on_news=on_news, on_set_aside=lambda: None)
         self._waiting: deque[Job] = deque()
         self._is_at_work = False
 
-    async def start(self) -> None:
-        self._db: sqlite3.Connection = self._store.open()
+    async def start(self, known_format: int | None = None) -> None:
+        db = self._store.open(known_format)
         for setting in RELAXED:
-            self._db.execute(f"PRAGMA {setting}").fetchall()
+            db.execute(f"PRAGMA {setting}").fetchall()
 
     def submit(self, job: Job) -> None:
         self.queued_bytes += job.bytes
@@ -61,7 +64,7 @@ class VirtualWriter(Writer):
     async def close(self) -> None:
         while self._waiting:
             self._work()
-        self._store.close(self._db)
+        self._store.close()
 
     def _begin(self) -> None:
         if not self._is_at_work:
@@ -71,7 +74,7 @@ class VirtualWriter(Writer):
     def _work(self) -> None:
         self._is_at_work = False
         if group := next_group(self._waiting):
-            kept = self._do(self._db, group)
+            kept = self._do(group)
             assert not kept, "a disk in memory does not fail"
         if self._waiting:
             self._begin()
