@@ -10,7 +10,7 @@ from cio_buffer.errors import StoreUnusable
 from cio_buffer.outbox import quarantine, schema
 from cio_buffer.outbox.backup import Upgrade
 from cio_buffer.outbox.beside import size_of, wal_of
-from cio_buffer.outbox.damaged import code_of
+from cio_buffer.outbox.damaged import is_full
 from cio_buffer.outbox.opening import WAL_BYTES_KEPT, Connect, close_untouched, open_store
 from cio_buffer.outbox.quarantine import Before
 from cio_buffer.outbox.space import Space
@@ -36,6 +36,7 @@ class StoreFile:
         self.upgrade: Upgrade | None = None
         self.errors: Counter[str] = Counter()
         self.is_checkpoint_failing = False
+        self.was_full = False  # the last time that anything failed
         self._clock, self._connect = clock, connect
         self._wal = wal_of(path)
         self._checkpoint_at = CHECKPOINT_BYTES
@@ -118,7 +119,8 @@ class StoreFile:
     def failed(self, doing: str, problem: BaseException) -> None:
         """Count what went wrong with the disk; where that is full, the ballast goes."""
         self.errors[doing] += 1
-        if code_of(problem) == sqlite3.SQLITE_FULL:
+        self.was_full = is_full(problem)
+        if self.was_full:
             self.space.give_up_ballast()
 
     @property

@@ -309,10 +309,14 @@ class Store:
         """After a failure: a commit of nothing, on the connection that failed, and then a checkpoint.
 
         The next commit overwrites the frames that a failed sync may have lost; whoever starts anew would trust them.
+        On a full disk a checkpoint comes before it too: the WAL that it begins anew takes no more room.
         Raises what went wrong.
         """
         if not self.file.is_open:
             self._open_twice()
+        if self.file.was_full:
+            with suppress(sqlite3.Error):
+                self.file.checkpoint()
         db = self.db
         try:
             db.execute("BEGIN IMMEDIATE")

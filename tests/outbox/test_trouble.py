@@ -84,6 +84,24 @@ async def test_on_a_full_disk_the_ballast_goes_and_the_drain_goes_on(
     await refused(outbox)
 
 
+async def test_a_disk_without_room_for_a_longer_wal_is_drained_by_beginning_it_anew(
+    outbox: SqliteOutbox, disk: Disk
+) -> None:
+    """The ballast may be smaller than the WAL gets: once it is used up, only a checkpoint makes room for commits."""
+    is_emptied = False
+
+    def has_no_room(sql: str) -> bool:
+        nonlocal is_emptied
+        is_emptied |= sql == CHECKPOINT
+        return sql == "COMMIT" and not is_emptied
+
+    disk.breaks_as = (13, "SQLITE_FULL")
+    disk.breaks_at = has_no_room
+    await refused(outbox)
+    await recovered(outbox)
+    assert is_emptied
+
+
 async def test_intake_reopens_by_itself_once_the_ballast_is_back(
     outbox: SqliteOutbox, path: Path, disk: Disk, clock: FakeClock
 ) -> None:
