@@ -14,6 +14,7 @@ NOTE = "x" * 20_000
 DISK_MB = 120
 BALLAST = "ballast_bytes = 8_388_608"
 FLOOR_BYTES = 32 << 20
+APPS_FILL_BYTES = 4 << 20
 DISK_IS_FULL_IN_S = 60.0
 UNUSABLE = 74
 REFUSES_FOR = {"disk_low", "store_unwritable", "outbox_full"}
@@ -26,7 +27,9 @@ async def full(
 ) -> Finding:
     """`times` disks are filled, by the backlog and by somebody else's file at a bad moment.
 
-    `is_greedy`: that somebody comes again and takes what the daemon has given up.
+    What that file leaves, the apps fill: up to `APPS_FILL_BYTES`, or down to some way below the floor if there is one,
+    which then has to refuse before SQLite meets the end of the disk. `is_greedy`: that somebody comes again and takes
+    what the daemon has given up.
     """
     found = Finding(name)
     for seed_here in range(seed, seed + times):
@@ -35,13 +38,15 @@ async def full(
             async with stage.busy(NOTE):
                 await stage.upstream.go_down()
                 await asyncio.sleep(stage.chance.uniform(0.5, 4.0))
-                taken = await asyncio.to_thread(fill, foreign)
+                taken = await asyncio.to_thread(fill, foreign, left_to(stage, floor_bytes))
                 await stage.until(is_refusing, DISK_IS_FULL_IN_S, "it refuses")
                 if is_greedy:
                     taken += await asyncio.to_thread(fill, foreign.with_name("more"))
                 await asyncio.sleep(0.5)
             found.told.append(f"the file took {taken >> 20} MiB, /readyz {dict(stage.reasons)}")
             stage.demand(stage.daemon.refused > 0, "nobody was refused")
+            if floor_bytes:
+                stage.demand(stage.reasons.keys() == {"disk_low"}, f"the floor was not first: {dict(stage.reasons)}")
             await stage.upstream.come_up()
             if not is_greedy:
                 await stage.until(is_empty, 60.0, "it drains while the disk is full")
@@ -54,6 +59,11 @@ async def full(
         found.tried["disks"] += 1
         found.take(stage, seed_here)
     return found
+
+
+def left_to(stage: Scene, floor_bytes: int) -> int:
+    """Above half of the floor, so that nothing but the floor is met; else little or nothing."""
+    return floor_bytes * 3 // 4 if floor_bytes else stage.chance.randrange(APPS_FILL_BYTES)
 
 
 def is_refusing(seen: dict[str, list[str]]) -> bool:

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+FILL_ATTEMPTS = 50
+
 
 @contextmanager
 def small_tmpfs(place: Path, megabytes: int) -> Iterator[None]:
@@ -18,7 +20,7 @@ def small_tmpfs(place: Path, megabytes: int) -> Iterator[None]:
     try:
         yield
     finally:
-        run("umount", str(place))
+        unmount(place)
 
 
 @contextmanager
@@ -33,8 +35,16 @@ def small_ext4(place: Path, megabytes: int) -> Iterator[None]:
     try:
         yield
     finally:
-        run("umount", str(place))
+        unmount(place)
         image.unlink()
+
+
+def unmount(place: Path) -> None:
+    """Also where something is still open there: then it is gone from the tree, and for good once that is closed."""
+    try:
+        run("umount", str(place))
+    except subprocess.CalledProcessError:
+        run("umount", "--lazy", str(place))
 
 
 def make_read_only(place: Path, *, is_over: bool = False) -> None:
@@ -42,20 +52,22 @@ def make_read_only(place: Path, *, is_over: bool = False) -> None:
     run("mount", "-o", f"remount,{'rw' if is_over else 'ro'}", str(place))
 
 
-def fill(path: Path) -> int:
-    """Somebody else's file takes what is left of the disk, at one stroke; returns how many bytes that was.
+def fill(path: Path, leave_bytes: int = 0) -> int:
+    """Somebody else's file takes the disk but for `leave_bytes`, at one stroke; returns how many bytes it has then.
 
     Written piece by piece it would also take what the daemon gives up meanwhile.
     """
     with path.open("wb") as file:
-        while True:
+        for _ in range(FILL_ATTEMPTS):
             disk = os.statvfs(path.parent)
-            taken = disk.f_bavail * disk.f_frsize
-            if not taken:
-                return 0
-            with suppress(OSError):  # somebody was quicker
-                os.posix_fallocate(file.fileno(), 0, taken)
-                return taken
+            wanted = disk.f_bavail * disk.f_frsize - leave_bytes
+            has = os.fstat(file.fileno()).st_blocks * 512
+            if wanted <= 0:
+                break
+            with suppress(OSError):  # somebody was quicker; what was taken so far is kept
+                os.posix_fallocate(file.fileno(), has, wanted)
+                break
+        return os.fstat(file.fileno()).st_blocks * 512
 
 
 def is_mounted(folder: Path) -> bool:
