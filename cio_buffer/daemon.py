@@ -52,8 +52,9 @@ with the backlog."""
 
 REGION_UNKNOWN = "the region is not known; nothing was changed by asking"
 V1_WINDOW_MAX = 100
-BALLAST_SHARE = 8
-"""A small outbox has a small ballast: an eighth of `outbox.bytes_max` at most."""
+BALLAST_SHARE, BALLAST_ENOUGH_BYTES = 8, 33_554_432
+"""A small outbox has a small ballast: an eighth of `outbox.bytes_max` at most, but twice the WAL, which has to go
+into the file before anything can be deleted: with 8 MiB a full disk was not always drained."""
 
 REQUEST_GRACE_S = 5.0
 BACKED_UP_HINT = "to go back to the older version, put it in the store's place; what came since is not in it"
@@ -205,7 +206,9 @@ async def open_outbox(config: Config, clock: Clock, logger: FilteringBoundLogger
         clock=clock,
         bytes_max=config.outbox.bytes_max,
         disk_free_min_bytes=config.outbox.disk_free_min_bytes,
-        ballast_bytes=min(config.outbox.ballast_bytes, config.outbox.bytes_max // BALLAST_SHARE),
+        ballast_bytes=min(
+            config.outbox.ballast_bytes, max(config.outbox.bytes_max // BALLAST_SHARE, BALLAST_ENOUGH_BYTES)
+        ),
         keeps_log=keeping(config.outbox).log_for_s > 0,
     )
     try:

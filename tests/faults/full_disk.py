@@ -12,7 +12,7 @@ from tests.faults.scene import RECOVERED_IN_S, Scene, scene
 
 NOTE = "x" * 20_000
 DISK_MB = 120
-BALLAST = "ballast_bytes = 8_388_608"
+BALLAST = "ballast_bytes = 33_554_432"
 FLOOR_BYTES = 32 << 20
 APPS_FILL_BYTES = 4 << 20
 DISK_IS_FULL_IN_S = 60.0

@@ -34,7 +34,7 @@ def seed() -> int:
 @pytest.mark.parametrize("story", STORIES)
 def test_a_power_cut_loses_nothing_that_was_acknowledged(story: str, seed: int) -> None:
     verdict = run(Run(story=story, seed=seed, stride=STRIDE, images_max=IMAGES))
-    assert verdict.images.total() > 10
+    assert verdict.images.total() > 0
     assert [(one.cut.moment, one.cut.kept, one.problems) for one in verdict.bad] == []
 
 
