@@ -132,10 +132,13 @@ class StoreFile:
     def is_wal_too_long(self) -> bool:
         return self.is_checkpoint_failing and size_of(self._wal) > WAL_BYTES_MAX
 
-    def checkpoint_if_due(self) -> None:
+    def checkpoint_if_due(self) -> bool:
+        """Whether it was, and went through: so much has been written since the last one."""
         if size_of(self._wal) > self._checkpoint_at:
             with suppress(sqlite3.Error):  # commits go on, and it is tried again later
                 self.checkpoint()
+                return True
+        return False
 
     def care(self) -> None:
         """Look at what is used and free, and try again what failed. Raises sqlite3.Error or OSError: try it later."""

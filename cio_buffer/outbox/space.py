@@ -7,7 +7,7 @@ from typing import Literal
 from cio_buffer.outbox.backup import throw_away_all
 from cio_buffer.outbox.ballast import Ballast
 from cio_buffer.outbox.beside import ballast_of, free_bytes, size_of, wal_of
-from cio_buffer.outbox.opening import pragma
+from cio_buffer.outbox.opening import WAL_BYTES_KEPT, pragma
 from cio_buffer.outbox.quarantine import bytes_set_aside
 
 PAGE_BYTES = 4096
@@ -29,18 +29,23 @@ class Space:
         """See what is used and free, and set the ballast aside if there is room for it."""
         pages, free_pages = int(pragma(db, "page_count")), int(pragma(db, "freelist_count"))
         self.bytes_used = (pages - free_pages) * PAGE_BYTES + size_of(self._wal) + bytes_set_aside(self._store)
-        self.refusing = self._judge()
+        reusable = free_pages * PAGE_BYTES
+        self.refusing = self._judge(free_bytes(self._store.parent), reusable)
         if self.refusing == "disk_low" and throw_away_all(self._store):
-            self.refusing = self._judge()
-        if self._ballast.missing_bytes and self.refusing != "disk_low" and not self._ballast.make():
-            self.refusing = "disk_low"
+            self.refusing = self._judge(free_bytes(self._store.parent), reusable)
 
-    def _judge(self) -> Refusing:
+    def _judge(self, disk_free: int, reusable: int) -> Refusing:
+        """Where a ballast is missing it is made, if the disk has the room; else free pages have to stand for it."""
+        needed = self.disk_needed_bytes
+        if self._ballast.missing_bytes and disk_free >= needed and not self._ballast.make():
+            disk_free = 0
         return refusing(
             bytes_used=self.bytes_used,
             bytes_max=self._bytes_max,
-            disk_free=free_bytes(self._store.parent),
-            disk_needed=self.disk_needed_bytes,
+            disk_free=disk_free,
+            disk_needed=needed,
+            reusable=reusable,
+            wal_growth=max(WAL_BYTES_KEPT - size_of(self._wal), 0),
         )
 
     @property
@@ -58,8 +63,15 @@ class Space:
         return self._ballast.give_up()
 
 
-def refusing(*, bytes_used: int, bytes_max: int, disk_free: int, disk_needed: int) -> Refusing:
-    """Why nothing more is to be taken in. The disk first: that is somebody else's doing, and harder to bear."""
-    if disk_free < disk_needed:
+def refusing(
+    *, bytes_used: int, bytes_max: int, disk_free: int, disk_needed: int, reusable: int = 0, wal_growth: int = 0
+) -> Refusing:
+    """Why nothing more is to be taken in. The disk first: that is somebody else's doing, and harder to bear.
+
+    `reusable`: free pages in the file, which never shrinks. After a backlog that filled the disk they are the room
+    there is, and to fill them takes no disk but what the WAL may still have to grow.
+    """
+    is_reusable = disk_free + reusable >= disk_needed and disk_free >= wal_growth
+    if disk_free < disk_needed and not is_reusable:
         return "disk_low"
     return "outbox_full" if bytes_used >= bytes_max else ""

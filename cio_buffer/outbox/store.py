@@ -303,7 +303,8 @@ class Store:
         self.committed, self.committed_calls = dict(self.counts), self.calls
         self.committed_seq, self._learnt_committed = self.next_seq - 1, self._learnt_saving
         with suppress(OSError):  # it is committed, whatever befalls the housekeeping
-            self.file.checkpoint_if_due()
+            if self.file.checkpoint_if_due():
+                self._looked_at = -math.inf  # within a second 86 MB came in, and ran past a floor of 20 MiB
 
     def probe(self) -> None:
         """After a failure: a commit of nothing, on the connection that failed, and then a checkpoint.

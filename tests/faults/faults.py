@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from tests.faults.disk_errors import disk_errors, failing_checkpoints, slow_syncs
-from tests.faults.full_disk import FLOOR_BYTES, full, on_ext4, on_tmpfs, read_only
+from tests.faults.full_disk import FLOOR_BYTES, full, full_of_ours, on_ext4, on_tmpfs, read_only
 from tests.faults.kills import kills
 from tests.faults.mounts import cannot_loop, cannot_mount
 from tests.faults.report import Finding
@@ -20,6 +20,8 @@ FAULTS: dict[str, Callable[[int, int], Awaitable[Finding]]] = {
     "little_memory": little_memory,
     "full": partial(full, "full", on_tmpfs),
     "full_floor": partial(full, "full_floor", on_tmpfs, floor_bytes=FLOOR_BYTES),
+    "full_of_ours": partial(full_of_ours, "full_of_ours"),
+    "full_of_ours_floor": partial(full_of_ours, "full_of_ours_floor", floor_bytes=FLOOR_BYTES // 2),
     "full_greedy": partial(full, "full_greedy", on_tmpfs, is_greedy=True),
     "full_ext4": partial(full, "full_ext4", on_ext4),
     "read_only": read_only,
@@ -35,6 +37,8 @@ TIMES = {
     "little_memory": 20,
     "full": 2,
     "full_floor": 1,
+    "full_of_ours": 1,
+    "full_of_ours_floor": 1,
     "full_greedy": 1,
     "full_ext4": 1,
     "read_only": 2,

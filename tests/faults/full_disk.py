@@ -12,6 +12,8 @@ from tests.faults.scene import RECOVERED_IN_S, Scene, scene
 
 NOTE = "x" * 20_000
 DISK_MB = 120
+SMALL_DISK_MB = 80
+"""Less than `outbox.bytes_max` can be, so that it is the disk that is full first."""
 BALLAST = "ballast_bytes = 33_554_432"
 FLOOR_BYTES = 32 << 20
 APPS_FILL_BYTES = 4 << 20
@@ -56,6 +58,28 @@ async def full(
             async with stage.busy():
                 await asyncio.sleep(0.5)
             await stage.settle()
+        found.tried["disks"] += 1
+        found.take(stage, seed_here)
+    return found
+
+
+async def full_of_ours(name: str, seed: int, times: int, *, floor_bytes: int = 0) -> Finding:
+    """The backlog alone fills the disk, and is gone: nobody else comes or goes, and the file never shrinks."""
+    found = Finding(name)
+    for seed_here in range(seed, seed + times):
+        async with scene(seed_here, disk=on_small_tmpfs, store=BALLAST, floor_bytes=floor_bytes) as stage:
+            await stage.upstream.go_down()
+            async with stage.busy(NOTE):
+                await stage.until(is_refusing, DISK_IS_FULL_IN_S, "it refuses")
+                await asyncio.sleep(0.5)
+            stage.demand(stage.daemon.refused > 0, "nobody was refused")
+            await stage.upstream.come_up()
+            await stage.until(is_empty, 60.0, "it drains while the disk is full")
+            await stage.until(lambda seen: not seen["reasons"], RECOVERED_IN_S, "it accepts again")
+            async with stage.busy():
+                await asyncio.sleep(0.5)
+            await stage.settle()
+            found.told.append(f"/readyz {dict(stage.reasons)}")
         found.tried["disks"] += 1
         found.take(stage, seed_here)
     return found
@@ -107,4 +131,5 @@ async def refuse_to_start(stage: Scene, found: Finding) -> None:
 
 
 on_tmpfs = partial(small_tmpfs, megabytes=DISK_MB)
+on_small_tmpfs = partial(small_tmpfs, megabytes=SMALL_DISK_MB)
 on_ext4 = partial(small_ext4, megabytes=DISK_MB)

@@ -28,6 +28,25 @@ def test_what_is_refused_and_why(bytes_used: int, disk_free: int, expected: str)
     assert refusing(bytes_used=bytes_used, bytes_max=100, disk_free=disk_free, disk_needed=50) == expected
 
 
+@pytest.mark.parametrize(
+    ("disk_free", "reusable", "wal_growth", "expected"),
+    [
+        (10, 40, 0, ""),  # filled by a backlog that is gone: the file never shrinks, and has the room
+        (10, 39, 0, "disk_low"),
+        (0, 50, 0, ""),
+        (0, 50, 1, "disk_low"),  # nothing can be written at all before the WAL has grown
+        (16, 40, 16, ""),
+        (15, 40, 16, "disk_low"),
+        (50, 0, 60, ""),
+    ],
+)
+def test_free_pages_are_room(disk_free: int, reusable: int, wal_growth: int, expected: str) -> None:
+    found = refusing(
+        bytes_used=0, bytes_max=100, disk_free=disk_free, disk_needed=50, reusable=reusable, wal_growth=wal_growth
+    )
+    assert found == expected
+
+
 def test_a_ballast_is_of_real_blocks(tmp_path: Path) -> None:
     ballast = Ballast(tmp_path / "ballast", MIB)
     assert ballast.missing_bytes == MIB
@@ -111,6 +130,26 @@ def test_a_ballast_that_cannot_be_made_keeps_intake_closed(
     space = space_at(tmp_path / "outbox.db")
     space.look(db)
     assert space.refusing == "disk_low"
+
+
+def test_where_a_ballast_has_no_disk_free_pages_stand_for_it(
+    tmp_path: Path, db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file that filled the disk and was emptied; and only for as long as there are enough of them."""
+    has({"free": 16 * MIB}, monkeypatch)
+    space = space_at(tmp_path / "outbox.db", ballast_bytes=20 * MIB)
+    seen = []
+    for size in (8 * MIB, 0):
+        db.execute("INSERT INTO t VALUES (zeroblob(?))", (size,))
+        db.commit()
+        space.look(db)
+        seen.append(space.refusing)
+        db.execute("DELETE FROM t")
+        db.commit()
+        space.look(db)
+        seen.append(space.refusing)
+    assert seen == ["disk_low", "", "", ""]
+    assert not (tmp_path / "outbox.db.ballast").exists()
 
 
 def test_giving_it_up_closes_intake_at_once(tmp_path: Path, db: sqlite3.Connection) -> None:
