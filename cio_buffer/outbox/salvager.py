@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from cio_buffer.clock import Clock
 from cio_buffer.errors import OutboxUnavailable
 from cio_buffer.outbox import quarantine, takeover
@@ -141,10 +143,8 @@ class Salvager:
         )
         if ended is None:
             return at
-        return SetAside(
-            name=at.name,
-            path=at.path,
-            bytes=at.bytes,
+        return structs.replace(
+            at,
             state="failed" if ended.failed else "over",
             why=ended.failed or before.why,
             saved=ended.saved,

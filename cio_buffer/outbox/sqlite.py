@@ -16,11 +16,12 @@ from cio_buffer.outbox.claims import Claims
 from cio_buffer.outbox.contract import Audit, Claim, Condition, Ledger, Room, SetAside, Sizes
 from cio_buffer.outbox.damaged import Damaged, is_damage, name_of
 from cio_buffer.outbox.entry import AppCall, NewEntry, Report, Settled
+from cio_buffer.outbox.heritage import ledger_of
 from cio_buffer.outbox.names import Names
 from cio_buffer.outbox.opening import Connect, StoreLock, connect, prepare_folder
 from cio_buffer.outbox.salvager import Salvager
 from cio_buffer.outbox.sqlite_archive import SqliteArchive
-from cio_buffer.outbox.store import Store, ledger_of, sizes_of
+from cio_buffer.outbox.store import Store, sizes_of
 from cio_buffer.outbox.writer import Job, Writer
 
 QUEUE_BYTES_MAX = 67_108_864

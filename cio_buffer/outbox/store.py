@@ -11,16 +11,17 @@ from cio_buffer.errors import StoreUnusable
 from cio_buffer.outbox import letters, log, quarantine, tables
 from cio_buffer.outbox.archive import What
 from cio_buffer.outbox.backup import throw_away_expired
-from cio_buffer.outbox.contract import Ledger, Sizes
+from cio_buffer.outbox.contract import Sizes
 from cio_buffer.outbox.damaged import Damaged, is_damage, is_full, name_of
 from cio_buffer.outbox.entry import ANSWER_KEPT_S, AppCall, NewEntry, Report, pack_calls, unpack_calls, unpack_lanes
 from cio_buffer.outbox.file import CHECKPOINT_BYTES, StoreFile
+from cio_buffer.outbox.heritage import found_in, inherit, ledger_of, lowest_next
 from cio_buffer.outbox.letters import Leftover
 from cio_buffer.outbox.log import NEVER_MS, Line
 from cio_buffer.outbox.opening import Connect, has_lost_its_head
 from cio_buffer.outbox.quarantine import Before
-from cio_buffer.outbox.salvage import remains
 from cio_buffer.outbox.space import PAGE_BYTES, Space
+from cio_buffer.outbox.transaction import transaction
 
 SEQS_RESERVED = 1_000_000
 """How many numbers are promised at a time never to be used twice: one more page written per million entries."""
@@ -144,30 +145,21 @@ class Store:
 
     def _before(self, why: str) -> Before:
         """What is known of the file: of one that was in use, all that matters."""
-        floor = int(self._clock.now() * 1_000_000)  # above what any store began with, for want of something better
-        if self._is_known:
-            return Before(
-                why=why,
-                store_id=self.store_id.hex(),
-                highest_seq=max(self.next_seq, self.counts["seq_reserved"], floor),
-                last_request=self.counts["last_request"],
-                waiting=ledger_of(self.committed).entries,
-                dead=self.committed["dead"],
-            )
-        found = remains(self.path)
-        counts = found.counts
+        now = self._clock.now()
+        if not self._is_known:
+            return found_in(self.path, why, now)
         return Before(
             why=why,
-            store_id=found.store_id.hex(),
-            highest_seq=max(found.highest_seq, floor),
-            last_request=counts["last_request"] if counts else 0,
-            waiting=ledger_of(counts).entries if counts else None,
-            dead=counts["dead"] if counts else None,
+            store_id=self.store_id.hex(),
+            highest_seq=max(self.next_seq, self.counts["seq_reserved"], lowest_next(now)),
+            last_request=self.counts["last_request"],
+            waiting=ledger_of(self.committed).entries,
+            dead=self.committed["dead"],
         )
 
     def _begin(self, db: sqlite3.Connection) -> None:
         if heirlooms := [quarantine.before(folder) for folder in quarantine.unfinished(self.path)]:
-            self._inherit(db, heirlooms)
+            inherit(db, heirlooms, self._clock.now())
         self.counts = tables.load_counts(db)
         self.committed = dict(self.counts)
         if not self._is_known and not self.generation:
@@ -183,26 +175,6 @@ class Store:
         db.execute(f"PRAGMA max_page_count = {pages_max}").fetchall()
         self._looked_at = self._clock.monotonic()
         self.file.space.look(db)
-
-    def _inherit(self, db: sqlite3.Connection, heirlooms: Sequence[Before]) -> None:
-        """A store that follows a damaged one keeps its name, so that receipts stay good, and numbers above its.
-
-        Its log has a hole before it, and it is not to be handed out before that is written.
-        """
-        counts = tables.load_counts(db)
-        if any(counts[name] for name in ("accepted", "salvaged")):
-            return
-        store_id = next((one.store_id for one in reversed(heirlooms) if one.store_id), "")
-        floor = max(one.highest_seq or int(self._clock.now() * 1_000_000) for one in heirlooms)
-        last_request = max(one.last_request for one in heirlooms)
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            tables.inherit(db, bytes.fromhex(store_id), seq=floor, request=last_request, log_since_ms=self.now_ms())
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
 
     def insert(
         self, db: sqlite3.Connection, appends: Sequence[Sequence[NewEntry]], calls: Sequence[AppCall] = ()
@@ -320,13 +292,10 @@ class Store:
                 self.file.checkpoint()
         db = self.db
         try:
-            db.execute("BEGIN IMMEDIATE")
-            self.before_commit(db)
-            db.execute("COMMIT")
+            with transaction(db):
+                self.before_commit(db)
         except BaseException:
             self.after_rollback()
-            if db.in_transaction:
-                db.execute("ROLLBACK")
             raise
         self.after_commit(db)
         self.file.checkpoint()
@@ -368,25 +337,15 @@ class Store:
         """One last commit, if it has something to say. It is no promise, so nobody hears where that fails."""
         if self.learnt == self._learnt_committed and not self._has_begun:
             return
-        try:
-            db.execute("BEGIN IMMEDIATE")
+        with suppress(sqlite3.Error), transaction(db):
             if self._has_begun:
                 self.note(db, *log.line_of_life("stopped", self.now_ms()))
             self.before_commit(db)
-            db.execute("COMMIT")
-        except sqlite3.Error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
 
     def _recent(self, calls: Sequence[AppCall]) -> list[AppCall]:
         """Those that may still be repeated: not answered for certain, and not old."""
         oldest = int(self._clock.now()) - ANSWER_KEPT_S
         return [call for call in calls[-CALLS_MAX:] if not call.is_answered and call.at_s > oldest]
-
-
-def ledger_of(counts: dict[str, int]) -> Ledger:
-    """The ledger's row as the contract has it."""
-    return Ledger(**{name: counts[name] for name in Ledger.__struct_fields__})
 
 
 def sizes_of(counts: dict[str, int]) -> Sizes:

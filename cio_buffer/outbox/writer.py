@@ -19,6 +19,7 @@ from cio_buffer.errors import OutboxUnavailable, StoreUnusable
 from cio_buffer.outbox.damaged import Damaged, is_damage, name_of
 from cio_buffer.outbox.entry import AppCall, NewEntry
 from cio_buffer.outbox.store import SECONDS_BETWEEN_LOOKS, Store
+from cio_buffer.outbox.transaction import transaction
 
 GROUP_JOBS_MAX = 5_000
 GROUP_BYTES_MAX = 8_388_608
@@ -249,21 +250,18 @@ class Writer:
         """Do `writes` in one transaction. Raises what went wrong; then nothing was done."""
         db = self._store.db
         try:
-            db.execute("BEGIN IMMEDIATE")
-            appends = [job for job in writes if job.kind == "append"]
-            calls = [job.call for job in appends if job.call]
-            numbers = self._store.insert(db, [job.entries for job in appends], calls)
-            for job, seqs in zip(appends, numbers, strict=True):
-                job.result = seqs
-            for job in writes:
-                if job.run:
-                    job.result = job.run(db)
-            self._store.before_commit(db)
-            db.execute("COMMIT")
+            with transaction(db):
+                appends = [job for job in writes if job.kind == "append"]
+                calls = [job.call for job in appends if job.call]
+                numbers = self._store.insert(db, [job.entries for job in appends], calls)
+                for job, seqs in zip(appends, numbers, strict=True):
+                    job.result = seqs
+                for job in writes:
+                    if job.run:
+                        job.result = job.run(db)
+                self._store.before_commit(db)
         except BaseException:
             self._store.after_rollback()
-            if db.in_transaction:
-                db.execute("ROLLBACK")
             raise
         self._store.after_commit(db)
 

@@ -12,6 +12,7 @@ SAMPLE = {
     "slow_syncs": 2,
     "frozen": 2,
     "full": 1,
+    "full_of_ours": 1,
     "full_greedy": 1,
     "read_only": 1,
 }

@@ -3,15 +3,12 @@
 import asyncio
 import shutil
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from aiohttp import ClientError
-
-from tests.support.process import PATIENCE_S, Daemon, Door
+from tests.support.process import Daemon, Door
 
 ATTACHED = b"attached"
 DETACHED_IN_S = 10.0
@@ -50,24 +47,7 @@ class TracedDaemon(Daemon):
         `strace -D` makes the daemon our child and strace the grandchild, so that signals and exit codes are the
         daemon's own; it ends with it. (`--seccomp-bpf` would be quicker, but then nothing befalls anybody.)
         """
-        strace = [*injection.command(), "-D"] if injection else []
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(  # noqa: ASYNC220 - it is over in a millisecond
-                [*strace, sys.executable, "-m", "cio_buffer", "run", "--config", str(self.config)],
-                stderr=log,
-                stdout=log,
-                env=self._environ,
-            )
-        async with asyncio.timeout(PATIENCE_S):
-            while self.process.poll() is None:
-                try:
-                    listening = (await self.status())["listening"]
-                except (OSError, ClientError, TimeoutError):
-                    await asyncio.sleep(0.02)
-                else:
-                    self._url = next(place for place in listening if place.startswith("http:"))
-                    return True
-        return False
+        return await self._launch(*([*injection.command(), "-D"] if injection else []))
 
     @asynccontextmanager
     async def befallen(self, injection: Injection) -> AsyncIterator[None]:
@@ -88,7 +68,7 @@ class TracedDaemon(Daemon):
             async with asyncio.timeout(DETACHED_IN_S):
                 await strace.communicate()
 
-    async def call(
+    async def _answer(
         self,
         method: str,
         path: str,
@@ -97,12 +77,13 @@ class TracedDaemon(Daemon):
         *,
         door: Door = "unix",
         headers: Mapping[str, str] | None = None,
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, Mapping[str, str], bytes]:
         """As in `Daemon`, and a 503 is counted, and has to say when to come again."""
-        status, said = await super().call(method, path, body, raw, door=door, headers=headers)
+        status, told, said = await super()._answer(method, path, body, raw, door=door, headers=headers)
         if status == 503:
+            assert "Retry-After" in told, said
             self.refused += 1
-        return status, said
+        return status, told, said
 
     async def __aenter__(self) -> "TracedDaemon":
         await super().__aenter__()

@@ -95,9 +95,16 @@ class Daemon:
     async def start(self) -> float:
         """Start the process; returns after how many seconds it was ready."""
         began = time.monotonic()
+        if await self._launch():
+            return time.monotonic() - began
+        raise AssertionError(f"the daemon did not start: {self.log.read_text()}")
+
+    async def _launch(self, *before: str) -> bool:
+        """Start the process, by a command that begins with `before`; whether it is ready before it ends, or in time."""
+        began = time.monotonic()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: ASYNC220 - it is over in a millisecond
-                [sys.executable, "-m", "cio_buffer", "run", "--config", str(self.config)],
+                [*before, sys.executable, "-m", "cio_buffer", "run", "--config", str(self.config)],
                 stderr=log,
                 stdout=log,
                 env=self._environ,
@@ -105,12 +112,12 @@ class Daemon:
         while self.process.poll() is None and time.monotonic() - began < PATIENCE_S:
             try:
                 listening = (await self.status())["listening"]
-            except (OSError, ClientError):
+            except (OSError, ClientError, TimeoutError):
                 await asyncio.sleep(0.01)
             else:
                 self._url = next(place for place in listening if place.startswith("http:"))
-                return time.monotonic() - began
-        raise AssertionError(f"the daemon did not start: {self.log.read_text()}")
+                return True
+        return False
 
     async def kill(self) -> None:
         """End it as a power cut would: no handler runs."""
@@ -152,23 +159,36 @@ class Daemon:
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:
         """Call the API: (status, body). On TCP with our credentials, unless `headers` have others."""
+        status, _, answer = await self._answer(method, path, body, raw, door=door, headers=headers)
+        return status, answer
+
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        raw: bytes | None = None,
+        *,
+        door: Door = "unix",
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """The same with the answer's headers."""
         said = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
         data = BytesIO(said) if len(said) > SENT_WHOLE_BYTES else said or None
         session, base = (self._unix, "http://localhost") if door == "unix" else (self._tcp, self._url)
         async with session.request(method, base + path, data=data, headers=headers) as answer:
-            return answer.status, await answer.read()
+            return answer.status, answer.headers, await answer.read()
 
     async def headers(self, method: str, path: str, body: object) -> tuple[int, Mapping[str, str]]:
         """Call the API by the UNIX socket: (status, headers)."""
-        async with self._unix.request(method, f"http://localhost{path}", data=json.dumps(body).encode()) as answer:
-            await answer.read()
-            return answer.status, answer.headers
+        status, headers, _ = await self._answer(method, path, body)
+        return status, headers
 
     async def receipts(self, method: str, path: str, body: object) -> list[str]:
         """Have something accepted, by the UNIX socket: what its answer says that its name is."""
-        async with self._unix.request(method, f"http://localhost{path}", data=json.dumps(body).encode()) as answer:
-            assert answer.status == 200, await answer.read()
-            return answer.headers["X-Cio-Buffer-Receipt"].split("..")
+        status, headers, answer = await self._answer(method, path, body)
+        assert status == 200, answer
+        return headers["X-Cio-Buffer-Receipt"].split("..")
 
     async def admin(self, path: str) -> tuple[int, bytes]:
         """Ask the admin socket: (status, body)."""
