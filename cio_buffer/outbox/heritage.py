@@ -38,8 +38,7 @@ def found_in(store: Path, why: str, now: float) -> Before:
 def inherit(db: sqlite3.Connection, heirlooms: Sequence[Before], now: float) -> None:
     """A store that follows a damaged one keeps its name, so that receipts stay good, and numbers above its.
 
-    Its log has a hole before it, and it is not to be handed out before that is written. One that holds anything has
-    inherited already.
+    It is not to be handed out before that is written. One that holds anything has inherited already.
     """
     counts = tables.load_counts(db)
     if counts["accepted"] or counts["salvaged"]:
@@ -51,5 +50,4 @@ def inherit(db: sqlite3.Connection, heirlooms: Sequence[Before], now: float) -> 
             bytes.fromhex(store_id),
             seq=max(one.highest_seq or lowest_next(now) for one in heirlooms),
             request=max(one.last_request for one in heirlooms),
-            log_since_ms=int(now * 1000),
         )

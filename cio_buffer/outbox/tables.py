@@ -264,12 +264,12 @@ def save_counts(db: sqlite3.Connection, counts: dict[str, int], unanswered: byte
     db.execute(f"UPDATE ledger SET {names}, unanswered = ?, learnt = ?", values)
 
 
-def inherit(db: sqlite3.Connection, store_id: bytes, *, seq: int, request: int, log_since_ms: int) -> None:
+def inherit(db: sqlite3.Connection, store_id: bytes, *, seq: int, request: int) -> None:
     """Begin an empty store where a damaged one ended. No `store_id`: it keeps its own."""
     db.execute(
-        """UPDATE ledger SET store_id = CASE WHEN ? = x'' THEN store_id ELSE ? END, log_since_ms = ?,
+        """UPDATE ledger SET store_id = CASE WHEN ? = x'' THEN store_id ELSE ? END,
                              seq_reserved = max(seq_reserved, ?), last_request = max(last_request, ?)""",
-        (store_id, store_id, log_since_ms, seq, request),
+        (store_id, store_id, seq, request),
     )
 
 

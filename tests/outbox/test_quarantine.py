@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from cio_buffer.errors import LeaseLost, OutboxUnavailable
-from cio_buffer.outbox import opening, quarantine, salvager
-from cio_buffer.outbox.archive import Letters
+from cio_buffer.outbox import opening, quarantine, salvager, tables
+from cio_buffer.outbox.archive import Letters, Replayed
 from cio_buffer.outbox.contract import Ledger
-from cio_buffer.outbox.entry import Delivered, NewEntry, Parked, Settled
+from cio_buffer.outbox.damaged import Damaged
+from cio_buffer.outbox.entry import DeadLetter, Delivered, NewEntry, Parked, Settled
+from cio_buffer.outbox.salvage import EVENT_COLUMNS
 from cio_buffer.outbox.sqlite import SqliteOutbox
 from tests.outbox.backends import NOW_MS, PLENTY, WAIT_MAX_MS, operation
 from tests.support.clock import FakeClock
@@ -322,3 +324,45 @@ async def test_nothing_is_handed_out_before_salvage_is_over(
     await salvaged(outbox)
     assert await drained(outbox) == [*NAMES, "new"]
     await outbox.close()
+
+
+async def test_of_a_damaged_log_nothing_is_concluded(path: Path, clock: FakeClock) -> None:
+    """What overtook a dead letter may have stood in it: the letter is not sent again without being told to."""
+    outbox = await opened(path, clock)
+    await outbox.append([said("old")])
+    lease = await outbox.acquire(now_ms=NOW_MS, wait_max_ms=WAIT_MAX_MS)
+    (met,) = (await lease.claim(PLENTY, now_ms=NOW_MS)).main
+    await lease.settle([Settled(met.entry, DeadLetter(reason="refused"), 1)], now_ms=NOW_MS)
+    clock.advance(1)
+    await outbox.append([said("new")])
+    assert await drained(outbox) == ["new"]
+    await outbox.close()
+    hit(path, "parked")
+    clock.advance(1)
+    outbox = await opened(path, clock)
+    await salvaged(outbox)
+    assert await outbox.archive.replay(Letters()) == Replayed(0, 1)
+    assert await outbox.archive.replay(Letters(), after_newer=True) == Replayed(1, 0)
+    await outbox.close()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("body", "text"), ("lanes", "text"), ("lanes", b"seven b"), ("accepted_at_ms", b"when")]
+)
+def test_a_row_that_is_not_as_it_was_written_is_damage(column: str, value: object) -> None:
+    """A flipped bit makes another type of a value, and everything that follows takes it at its word."""
+    db = sqlite3.connect(":memory:")
+    written = {
+        "seq": 1,
+        "lanes": b"",
+        "kind": "event",
+        "accepted_at_ms": NOW_MS,
+        "attempts": 0,
+        "replays": 0,
+        "body": b"1",
+    }
+    db.execute(f"CREATE TABLE event ({', '.join(dict.fromkeys([*EVENT_COLUMNS, *written]))})")  # not STRICT
+    row = written | {column: value}
+    db.execute(f"INSERT INTO event ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
+    with pytest.raises(Damaged):
+        tables.read_main(db, after=0, limit=1, max_bytes=1)
