@@ -64,5 +64,5 @@ def write(folder: Path, count: int) -> Path:
     try:
         fill(store, db, entries(), count)
     finally:
-        store.close(db)
+        store.close()
     return folder

@@ -84,7 +84,7 @@ def write(folder: Path, shape: Shape, seed: int) -> Logged:
             bytes=store.counts["log_bytes"],
         )
     finally:
-        store.close(db)
+        store.close()
 
 
 class Writing:

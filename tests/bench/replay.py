@@ -71,7 +71,7 @@ def write(folder: Path, letters: int) -> None:
         db.execute("COMMIT")
         store.after_commit(db)
     finally:
-        store.close(db)
+        store.close()
 
 
 async def measure(folder: Path, plan: Plan) -> tuple[list[float], list[float], float]:

@@ -47,7 +47,7 @@ class Backlog:
         self._appends = [[entry] for entry in pool[:BATCH_ENTRIES]]  # one for each call, as HTTP brings them
 
     def close(self) -> None:
-        self._store.close(self._db)
+        self._store.close()
 
     def round(self, batches: int = BATCHES) -> Round:
         claim_cpu_s = 0.0
